@@ -1,0 +1,1 @@
+"""degrade: keeps a service answering while a part of it is failing."""

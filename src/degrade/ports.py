@@ -1,0 +1,169 @@
+"""The protocols between rooms: what a store must do, and what the runtime shows to observers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from degrade.core.records import (
+    ControlState,
+    Event,
+    EventType,
+    FlagInfo,
+    Hold,
+    InstanceReport,
+    LevelOrder,
+)
+from degrade.core.words import CallClass, Mode, Outcome, Phase
+
+__all__ = ("Change", "Draft", "FlagStats", "StatsSource", "Store")
+
+Keep = Literal["keep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An event before the store gives it an id, a time, an epoch and its link to the one before."""
+
+    type: EventType
+    flag: str | None
+    actor: str
+    cause: str
+    instance: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    incident: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A human's change: what to write, and the event of every part of it, in one write.
+
+    Attributes:
+        type: Type of the events it leads to.
+        actor: Who.
+        reason: Why.
+        instance: The process that writes it.
+        holds: Flag (or `*`) to its new hold; None removes the hold and leaves a tombstone.
+        level: The new level order; None removes it; "keep" leaves it alone.
+        now: For removals: full traffic at once, without recovery steps.
+    """
+
+    type: EventType
+    actor: str
+    reason: str
+    instance: str
+    holds: Mapping[str, Hold | None] = field(default_factory=dict)
+    level: LevelOrder | None | Keep = "keep"
+    now: bool = False
+
+
+class Store(Protocol):
+    """Where a namespace keeps what humans ordered, and the log of everything.
+
+    Every method may block and may raise `StoreError`; none is called on the request path.
+    Methods are safe to call from several threads. Times are the store's own.
+    """
+
+    @property
+    def url(self) -> str:
+        """What it is, for people, with secrets left out."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see it."""
+
+    def read(self) -> ControlState:
+        """Return everything ordered, consistently; expired holds may still be in it."""
+
+    def changed(self) -> bool:
+        """Whether something may have changed since the last `read`, cheaply; may say yes in vain."""
+
+    def change(self, change: Change) -> tuple[Event, ...]:
+        """Write, raise the epoch and append one event a flag (and one for the level), atomically.
+
+        Holds and orders get the new epoch and the store's time as `at`. Removing what is not
+        there writes nothing and returns no event for it.
+        """
+
+    def sweep(self, instance: str) -> tuple[Event, ...]:
+        """End every hold and order past its `until`, with tombstones and events, atomically.
+
+        Whoever comes second finds nothing left and returns nothing.
+        """
+
+    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+        """Append events of the automation; the epoch stays."""
+
+    def events(
+        self, *, since: str | None = None, flag: str | None = None, limit: int = 1_000
+    ) -> list[Event]:
+        """Return events after the id `since`, oldest first; without it the newest `limit`."""
+
+    def declare(self, flags: Sequence[FlagInfo]) -> None:
+        """Record what the flags are; the newest declaration of a name wins."""
+
+    def flags(self) -> dict[str, FlagInfo]:
+        """Return every flag ever declared here, by name."""
+
+    def report(self, report: InstanceReport) -> None:
+        """Write one instance's heartbeat over its last one."""
+
+    def goodbye(self, instance: str) -> None:
+        """Forget an instance that ends in order."""
+
+    def instances(self, *, within_s: float = 600.0) -> list[InstanceReport]:
+        """Return the heartbeats not older than `within_s` seconds, newest first."""
+
+    def close(self) -> None:
+        """Give back files and sockets; further calls raise `StoreError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagStats:
+    """One flag's figures, all counted since the process started.
+
+    Attributes:
+        calls: Answers by class; they add up to the calls that ended.
+        primary: Runs of the function by outcome.
+        rungs: Answers by rung kind.
+        age_sum_s, age_count, oldest_age_s: Ages of the snapshots served; the oldest of the
+            last minute, None without one.
+        transitions: `(from, to)` to count.
+        durations: Upper bound in seconds to the number of runs at most as long, cumulative,
+            with the last bound infinite; over the bounds of `degrade.telemetry.names`.
+        duration_sum_s: Sum of the durations of all runs.
+        drops: What was not recorded or delivered, by kind.
+        captures_skipped: Captures not made, by reason.
+    """
+
+    name: str
+    level: int | None
+    owner: str | None
+    message: str | None
+    phase: Phase
+    mode: Mode
+    dial: float
+    since: float | None
+    reason: str
+    calls: Mapping[CallClass, int]
+    primary: Mapping[Outcome, int]
+    rungs: Mapping[str, int]
+    age_sum_s: float
+    age_count: int
+    oldest_age_s: float | None
+    transitions: Mapping[tuple[Phase, Phase], int]
+    durations: Mapping[float, int]
+    duration_sum_s: float
+    drops: Mapping[str, int]
+    captures_skipped: Mapping[str, int]
+
+
+class StatsSource(Protocol):
+    """What telemetry and health read; the runtime is one."""
+
+    def stats(self) -> Sequence[FlagStats]:
+        """Return the figures of every flag, at most a second old."""
+
+    def state_age_s(self) -> float | None:
+        """Return how old the store's state is, seconds; None before the first read."""
