@@ -22,10 +22,12 @@ class Clock(Protocol):
     @property
     def monotonic(self) -> Callable[[], float]:
         """Never goes backwards; comparable within one process only."""
+        ...
 
     @property
     def wall(self) -> Callable[[], float]:
         """Unix time; may jump."""
+        ...
 
 
 class SystemClock:

@@ -115,9 +115,7 @@ class UnavailableError(DegradeError, RuntimeError):
 
     code = "unavailable"
 
-    def __init__(
-        self, flag: str, *, since: float | None, retry_after_s: float, cause: str
-    ) -> None:
+    def __init__(self, flag: str, *, since: float | None, retry_after_s: float, cause: str) -> None:
         super().__init__(
             f"{flag!r} is degraded ({cause}) and no rung of its ladder could serve; "
             f"try again in {retry_after_s:.0f} s, or add default(...) as the last rung"

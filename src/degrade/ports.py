@@ -54,7 +54,7 @@ class Change:
     reason: str
     instance: str
     holds: Mapping[str, Hold | None] = field(default_factory=dict)
-    level: LevelOrder | None | Keep = "keep"
+    level: LevelOrder | Keep | None = "keep"
     now: bool = False
 
 
@@ -68,16 +68,20 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """What it is, for people, with secrets left out."""
+        ...
 
     @property
     def shared(self) -> bool:
         """Whether other processes see it."""
+        ...
 
     def read(self) -> ControlState:
         """Return everything ordered, consistently; expired holds may still be in it."""
+        ...
 
     def changed(self) -> bool:
         """Whether something may have changed since the last `read`, cheaply; may say yes in vain."""
+        ...
 
     def change(self, change: Change) -> tuple[Event, ...]:
         """Write, raise the epoch and append one event a flag (and one for the level), atomically.
@@ -85,38 +89,48 @@ class Store(Protocol):
         Holds and orders get the new epoch and the store's time as `at`. Removing what is not
         there writes nothing and returns no event for it.
         """
+        ...
 
     def sweep(self, instance: str) -> tuple[Event, ...]:
         """End every hold and order past its `until`, with tombstones and events, atomically.
 
         Whoever comes second finds nothing left and returns nothing.
         """
+        ...
 
     def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         """Append events of the automation; the epoch stays."""
+        ...
 
     def events(
         self, *, since: str | None = None, flag: str | None = None, limit: int = 1_000
     ) -> list[Event]:
         """Return events after the id `since`, oldest first; without it the newest `limit`."""
+        ...
 
     def declare(self, flags: Sequence[FlagInfo]) -> None:
         """Record what the flags are; the newest declaration of a name wins."""
+        ...
 
     def flags(self) -> dict[str, FlagInfo]:
         """Return every flag ever declared here, by name."""
+        ...
 
     def report(self, report: InstanceReport) -> None:
         """Write one instance's heartbeat over its last one."""
+        ...
 
     def goodbye(self, instance: str) -> None:
         """Forget an instance that ends in order."""
+        ...
 
     def instances(self, *, within_s: float = 600.0) -> list[InstanceReport]:
         """Return the heartbeats not older than `within_s` seconds, newest first."""
+        ...
 
     def close(self) -> None:
         """Give back files and sockets; further calls raise `StoreError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +178,8 @@ class StatsSource(Protocol):
 
     def stats(self) -> Sequence[FlagStats]:
         """Return the figures of every flag, at most a second old."""
+        ...
 
     def state_age_s(self) -> float | None:
         """Return how old the store's state is, seconds; None before the first read."""
+        ...

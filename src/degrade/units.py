@@ -17,7 +17,15 @@ __all__ = ("Duration", "Ratio", "duration_text", "ratio", "ratio_text", "seconds
 Duration = float | str | timedelta
 Ratio = float | str
 
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_UNITS_S = {
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3_600.0,
+    "d": 86_400.0,
+    "w": 604_800.0,
+}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*")
 
@@ -102,7 +110,7 @@ def duration_text(value_s: float) -> str:
         count, total_s = divmod(total_s, int(_UNITS_S[unit]))
         if count or parts:
             parts.append(f"{count}{unit}" if count else "")
-        if len(parts) == 2:  # noqa: PLR2004 - two units are as much as a reader takes in
+        if len(parts) == 2:  # two units are as much as a reader takes in
             break
     return "".join(parts)
 

@@ -1,5 +1,7 @@
 """What a flag promises (`SLA`) and how it comes back (`Recovery`); every default with its reason.
 
+The defaults:
+
     default          value   why
     over             30 s    long enough for a p99 at 10 calls a second, short enough to act
     min_bad          3       one or two bad calls are never evidence
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 from degrade.errors import ConfigError
 from degrade.units import Duration, Ratio, duration_text, ratio, ratio_text, seconds
@@ -70,7 +73,7 @@ class SLA:
     min_bad: int
     confidence: float
 
-    def __init__(  # noqa: PLR0913 - one keyword a limit, so that a policy reads as a sentence
+    def __init__(
         self,
         *,
         p50: Duration | None = None,
@@ -107,12 +110,12 @@ class SLA:
         if allowed is None and not fastest_name:
             raise _bad('SLA() has no limit; give at least one, such as SLA(p99="250ms")')
         over_s = seconds(over, what="SLA(over=)")
-        if not 1 <= over_s <= 3_600:  # noqa: PLR2004 - the bounds stand in the message
+        if not 1 <= over_s <= 3_600:
             raise _bad(f"SLA(over={over!r}): a window lasts from 1s to 1h")
         if isinstance(min_bad, bool) or not isinstance(min_bad, int) or min_bad < 1:
             raise _bad(f"SLA(min_bad={min_bad!r}): must be a whole number, at least 1")
         sure = ratio(confidence, what="SLA(confidence=)")
-        if not 0.5 <= sure < 1:  # noqa: PLR2004 - the bounds stand in the message
+        if not 0.5 <= sure < 1:
             raise _bad(f"SLA(confidence={confidence!r}): must be at least 0.5 and below 1")
         for name, value in (
             ("errors", allowed), ("over", over_s), ("min_bad", min_bad), ("confidence", sure),
@@ -162,7 +165,7 @@ class Recovery:
     step_calls: int
     flaps_per_hour: int
 
-    def __init__(  # noqa: PLR0913 - one keyword a rule
+    def __init__(
         self,
         *,
         cooldown: Duration = "5s",
@@ -173,7 +176,7 @@ class Recovery:
         flaps_per_hour: int = 6,
     ) -> None:
         shares = tuple(ratio(step, what="Recovery(steps=)") for step in steps)
-        growing = all(low < high for low, high in zip(shares, shares[1:], strict=False))
+        growing = all(low < high for low, high in pairwise(shares))
         if not shares or shares[0] <= 0 or shares[-1] != 1 or not growing:
             raise _bad(f"Recovery(steps={steps!r}): shares must grow from above 0 to exactly 1")
         times_s = {
