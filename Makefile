@@ -1,0 +1,74 @@
+# The front door. Each target does its own set-up, on a fresh machine too; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+JOBS ?= auto#        processes that run the tests
+ARGS ?=#             further arguments of the command behind a target
+export VENV PYTHON
+
+RUN := $(VENV)/bin/python
+SPHINX := $(RUN) -m sphinx -q --fail-on-warning --keep-going -j auto
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Watch a news feed survive its ranker: frozen, killed, brought back (4 minutes)
+	@.ci/bootstrap demo
+	@$(RUN) -m examples.news_feed $(ARGS)
+
+.PHONY: test
+test: ## Run every test, in parallel and in random order
+	@.ci/bootstrap test
+	@$(RUN) -m pytest -n $(JOBS) $(ARGS)
+
+.PHONY: check
+check: ## Lint, check the format and the types, and build the docs with warnings as errors
+	@.ci/bootstrap check
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m pyright
+	$(SPHINX) docs docs/_build/html
+
+.PHONY: format
+format: ## Repair what the linter and the formatter can repair
+	@.ci/bootstrap check
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+.PHONY: cov
+cov: ## Measure the coverage of the tests: 100 % of core, at least 90 % of the rest
+	@.ci/bootstrap test
+	@$(RUN) -m coverage erase
+	$(RUN) -m coverage run -m pytest -n $(JOBS) $(ARGS)
+	@$(RUN) -m coverage combine -q
+	$(RUN) -m coverage report --include='src/degrade/core/*' --fail-under=100
+	$(RUN) -m coverage report --omit='src/degrade/core/*' --fail-under=90
+
+.PHONY: mutants
+mutants: ## Change core in small ways and see the tests notice: at least 90 % of the changes
+	@.ci/bootstrap check
+	$(RUN) .ci/mutants $(ARGS)
+
+.PHONY: bench
+bench: ## Measure the overhead beside its budgets and beside other libraries
+	@.ci/bootstrap bench
+	@$(RUN) -m benchmarks $(ARGS)
+
+.PHONY: docs
+docs: ## Build the documentation to docs/_build/html
+	@.ci/bootstrap docs
+	$(SPHINX) docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.PHONY: clean
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) .make build dist docs/_build mutants run-output .coverage .coverage.*
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,25 @@
+"""What every test starts from: a manual clock, and Hypothesis without deadlines of wall time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from degrade.clock import ManualClock
+
+_COMMON = settings(
+    deadline=None,  # a loaded machine is no defect
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.register_profile("default", _COMMON)
+settings.register_profile("thorough", _COMMON, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves only when the test says so."""
+    return ManualClock()
