@@ -1,0 +1,374 @@
+"""The machine of one flag: what the automation thinks, moved by events, one step at a time.
+
+    STEADY --breach--> DEGRADED --cooldown over--> RECOVERING (1 % 5 % 25 % 50 % 100 %) --> STEADY
+                          ^                             |
+                          +-------- failed step --------+
+
+    event      STEADY              DEGRADED                   RECOVERING
+    Breach     DEGRADED, a flap    ignored if nothing runs,   DEGRADED, longer cooldown
+                                   else DEGRADED at 0
+    Calls      decay the cooldown  ignored                    counted for the step
+    Tick       -                   cooldown over: first       step kept: next one, or STEADY;
+                                   step                       2 bad in the first: DEGRADED
+    HoldEnded  RECOVERING, or with a delay DEGRADED first, at the share that ran
+    Cleared    -                   STEADY                     STEADY
+
+A step is kept with `step_time` over and `step_calls` good, or, at low traffic, 3 good after ten
+times `step_time`. It fails on a breach; the first one also on 2 bad calls before `step_calls`
+good ones. Failing the first multiplies the cooldown by 1.5 (to at most 30 s), failing a later
+one by 2 (to at most `max_cooldown`). Every 1,000 good calls in one stretch of STEADY halve it,
+down to `cooldown`. Past `flaps_per_hour` breaches from STEADY within an hour, a cooldown lasts
+until the oldest of them is an hour old.
+
+Invariants:
+- STEADY runs every call; DEGRADED after a breach runs none; a step never runs none.
+- `epoch` grows by one with every transition, each recovery step included, and each one asks
+  for an empty window. Calls of another epoch change nothing.
+- A breach is never refused while calls run, whatever the flap budget says.
+- A cooldown is never shorter than stated: jitter only adds, at most a fifth of it, so that
+  the instances of a fleet do not come back together.
+- A cap never lowers a cooldown already reached; only good calls do, never the clock.
+- The end of an order runs no fewer calls than before it, and not all of them unless all ran.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from degrade.core.policy import Recovery
+from degrade.core.words import Phase
+from degrade.units import ratio_text
+
+__all__ = (
+    "Breach",
+    "Calls",
+    "ClearWindow",
+    "Cleared",
+    "Effect",
+    "Event",
+    "HoldEnded",
+    "MachineState",
+    "Tick",
+    "Transition",
+    "initial",
+    "step",
+)
+
+FIRST_STEP_BAD = 2
+FIRST_STEP_FACTOR = 1.5
+FIRST_STEP_CAP_S = 30.0
+LATER_STEP_FACTOR = 2.0
+LOW_TRAFFIC_GOOD = 3
+LOW_TRAFFIC_TIMES = 10
+HALVING_CALLS = 1_000
+FLAP_SPAN_S = 3_600.0
+JITTER = 0.2
+ONE_STEP_ENTRY = 0.01
+"""Share after an order when the policy has no step below 1, which would be all at once."""
+_EPSILON = 1e-9
+"""Shares closer than this are the same: `1 - 0.95` is not quite `0.05`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineState:
+    """What the automation thinks of a flag; times are monotonic seconds.
+
+    Attributes:
+        phase: The phase.
+        since: When the phase was entered.
+        epoch: Raised by every transition, each recovery step included.
+        share: Share of calls that run the function, as far as the machine is concerned.
+        good, bad: Calls of this recovery step; the first step counts no good call that came
+            after its second bad one.
+        cooldown_s: The next cooldown, before jitter.
+        until: End of the running cooldown or delay; outside of DEGRADED when it ended.
+        step_since: When the recovery step began.
+        flaps: When STEADY was left by a breach, oldest first, at the newest one within an hour.
+        decay: Good calls counted toward the next halving of `cooldown_s`.
+        cause: Why the flag is not STEADY, one line; empty in STEADY.
+    """
+
+    phase: Phase
+    since: float
+    epoch: int
+    share: float
+    good: int
+    bad: int
+    cooldown_s: float
+    until: float
+    step_since: float
+    flaps: tuple[float, ...]
+    decay: int
+    cause: str
+
+    @property
+    def dial(self) -> float:
+        """Share of calls that are degraded, 0 to 1."""
+        return 1.0 - self.share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """The verdict on the calls of this epoch is a breach.
+
+    Attributes:
+        now: Monotonic seconds.
+        cause: What was breached, one line.
+        draw: A random number from 0 to below 1, for the jitter.
+    """
+
+    now: float
+    cause: str
+    draw: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Calls ended that were admitted in `epoch`; good ones kept every limit."""
+
+    now: float
+    epoch: int
+    good: int
+    bad: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time went by; `draw` from 0 to below 1 is for the jitter."""
+
+    now: float
+    draw: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldEnded:
+    """An `off` or `degraded` hold, a level or a lease ended.
+
+    Attributes:
+        now: Monotonic seconds.
+        running_share: Share of calls that ran just before, 0 to 1.
+        delay_s: Wait before the first step, so that many flags do not start together.
+        cause: What ended, one line.
+    """
+
+    now: float
+    running_share: float
+    delay_s: float = 0.0
+    cause: str = "an order ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared:
+    """A human asked for full traffic at once."""
+
+    now: float
+    cause: str = "released at once"
+
+
+Event = Breach | Calls | Tick | HoldEnded | Cleared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """Effect: tell that the machine moved.
+
+    Attributes:
+        at: Monotonic seconds.
+        source, target: The phases; both RECOVERING from one step to the next.
+        cause: What led to this transition, one line.
+        epoch: The epoch that begins.
+        share: Share of calls that run from now on.
+        cooldown_s: Wait until the first step, jitter included; 0 unless `target` is DEGRADED.
+    """
+
+    at: float
+    source: Phase
+    target: Phase
+    cause: str
+    epoch: int
+    share: float
+    cooldown_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClearWindow:
+    """Effect: empty the windows of the verdict; what they hold was admitted before."""
+
+
+Effect = Transition | ClearWindow
+Step = tuple[MachineState, tuple[Effect, ...]]
+
+
+def initial(policy: Recovery, now: float) -> MachineState:
+    """Return the state of a flag that was never seen: STEADY, epoch 0."""
+    return MachineState(
+        phase=Phase.STEADY, since=now, epoch=0, share=1.0, good=0, bad=0,
+        cooldown_s=policy.cooldown, until=now, step_since=now, flaps=(), decay=0, cause="",
+    )  # fmt: skip
+
+
+def step(state: MachineState, event: Event, policy: Recovery) -> Step:
+    """Return the state after an event, and the effects to perform outside of every lock.
+
+    Args:
+        state: The state so far; it is not changed.
+        event: What happened; see the table of this module.
+        policy: How the flag comes back.
+
+    Returns:
+        The next state, the same object if nothing changed, and the effects: none, or one
+        `Transition` and one `ClearWindow`.
+
+    Guarantees:
+        Depends on its arguments alone and never raises for times that do not go backwards.
+
+    Cost:
+        Constant. `Calls` and `Tick` in STEADY with nothing to decay allocate nothing.
+    """
+    if isinstance(event, Calls):
+        return _counted(state, event, policy), ()
+    if isinstance(event, Tick):
+        return _ticked(state, event, policy)
+    if isinstance(event, Breach):
+        return _breached(state, event, policy)
+    if isinstance(event, HoldEnded):
+        return _hold_ended(state, event, policy)
+    if state.phase is Phase.STEADY:
+        return state, ()
+    return _moved(state, Phase.STEADY, now=event.now, share=1.0, why=event.cause, cause="")
+
+
+def _counted(state: MachineState, event: Calls, policy: Recovery) -> MachineState:
+    if event.epoch != state.epoch:
+        return state
+    if state.phase is Phase.STEADY and state.cooldown_s > policy.cooldown:
+        halvings, decay = divmod(state.decay + event.good, HALVING_CALLS)
+        cooldown_s = max(policy.cooldown, state.cooldown_s * 0.5**halvings)
+        return replace(state, cooldown_s=cooldown_s, decay=decay)
+    if state.phase is not Phase.RECOVERING:
+        return state
+    good, bad = state.good + event.good, state.bad + event.bad
+    if _is_first(state, policy) and state.good < policy.step_calls and bad >= FIRST_STEP_BAD:
+        # The calls of one batch have no order: take the good ones expected before the second
+        # bad one. Nothing is added once that one was seen, so the step stays failed.
+        missing = max(0, FIRST_STEP_BAD - state.bad)
+        before = state.good + event.good * missing / (event.bad + 1)
+        good = int(before) if before < policy.step_calls else good
+    return replace(state, good=good, bad=bad)
+
+
+def _ticked(state: MachineState, event: Tick, policy: Recovery) -> Step:
+    now = event.now
+    if state.phase is Phase.STEADY:
+        return state, ()
+    if state.phase is Phase.DEGRADED:
+        if now < state.until:
+            return state, ()
+        share = _entry(state.share, policy)
+        return _moved(state, Phase.RECOVERING, now=now, share=share, why="cooldown over")
+    first = _is_first(state, policy)
+    if first and state.bad >= FIRST_STEP_BAD and state.good < policy.step_calls:
+        cause = f"{state.bad} bad calls in the first step"
+        return _failed(state, now=now, draw=event.draw, cause=cause, policy=policy)
+    lasted_s = now - state.step_since
+    kept = lasted_s >= policy.step_time and state.good >= policy.step_calls
+    kept_slowly = (
+        lasted_s >= LOW_TRAFFIC_TIMES * policy.step_time and state.good >= LOW_TRAFFIC_GOOD
+    )
+    if not (kept or kept_slowly):
+        return state, ()
+    why = f"step of {ratio_text(state.share)} kept"
+    for share in policy.steps:
+        if share > state.share + _EPSILON:
+            return _moved(state, Phase.RECOVERING, now=now, share=share, why=why)
+    return _moved(state, Phase.STEADY, now=now, share=1.0, why=why, cause="")
+
+
+def _breached(state: MachineState, event: Breach, policy: Recovery) -> Step:
+    now, draw, cause = event.now, event.draw, f"breach: {event.cause}"
+    if state.phase is Phase.STEADY:
+        flaps = (*(at for at in state.flaps if at > now - FLAP_SPAN_S), now)
+        tripped = replace(state, flaps=flaps)
+        return _degraded(tripped, now=now, draw=draw, cause=cause, policy=policy)
+    if state.phase is Phase.RECOVERING:
+        return _failed(state, now=now, draw=draw, cause=cause, policy=policy)
+    if state.share > 0:
+        return _degraded(state, now=now, draw=draw, cause=cause, policy=policy)
+    return state, ()
+
+
+def _hold_ended(state: MachineState, event: HoldEnded, policy: Recovery) -> Step:
+    now, cause = event.now, event.cause
+    floor = 0.0 if len(policy.steps) > 1 else ONE_STEP_ENTRY
+    share = max(event.running_share, floor)
+    if event.delay_s > 0:
+        until = now + event.delay_s
+        return _moved(
+            state, Phase.DEGRADED, now=now, share=share, why=cause, cause=cause, until=until
+        )
+    share = _entry(share, policy)
+    return _moved(state, Phase.RECOVERING, now=now, share=share, why=cause, cause=cause)
+
+
+def _is_first(state: MachineState, policy: Recovery) -> bool:
+    return state.share <= policy.steps[0] + _EPSILON
+
+
+def _entry(share: float, policy: Recovery) -> float:
+    """Return the first step that does not lower `share`; past those below 1, `share` itself."""
+    for candidate in policy.steps[:-1]:
+        if candidate >= share - _EPSILON:
+            return max(candidate, share)
+    return share or 1.0
+
+
+def _failed(state: MachineState, *, now: float, draw: float, cause: str, policy: Recovery) -> Step:
+    if _is_first(state, policy):
+        factor, cap_s = FIRST_STEP_FACTOR, min(FIRST_STEP_CAP_S, policy.max_cooldown)
+    else:
+        factor, cap_s = LATER_STEP_FACTOR, policy.max_cooldown
+    cooldown_s = max(state.cooldown_s, min(state.cooldown_s * factor, cap_s))
+    failed = replace(state, cooldown_s=cooldown_s)
+    return _degraded(failed, now=now, draw=draw, cause=cause, policy=policy)
+
+
+def _degraded(
+    state: MachineState, *, now: float, draw: float, cause: str, policy: Recovery
+) -> Step:
+    end = now + state.cooldown_s
+    recent = tuple(at for at in state.flaps if at > now - FLAP_SPAN_S)
+    if len(recent) > policy.flaps_per_hour:
+        end = max(end, recent[0] + FLAP_SPAN_S)
+    until = end + JITTER * draw * state.cooldown_s
+    return _moved(state, Phase.DEGRADED, now=now, share=0.0, why=cause, cause=cause, until=until)
+
+
+def _moved(
+    state: MachineState,
+    target: Phase,
+    *,
+    now: float,
+    share: float,
+    why: str,
+    cause: str | None = None,
+    until: float | None = None,
+) -> Step:
+    """Return the state in its next epoch, with the two effects of every transition."""
+    moved = replace(
+        state,
+        phase=target,
+        since=state.since if target is state.phase else now,
+        epoch=state.epoch + 1,
+        share=share,
+        good=0,
+        bad=0,
+        until=now if until is None else until,
+        step_since=now,
+        decay=0,
+        cause=state.cause if cause is None else cause,
+    )
+    told = Transition(
+        at=now, source=state.phase, target=target, cause=why, epoch=moved.epoch,
+        share=share, cooldown_s=moved.until - now,
+    )  # fmt: skip
+    return moved, (told, ClearWindow())
