@@ -1,22 +1,23 @@
 """Permits for the probes of a recovering flag: leased, bounded, and never lost.
 
-A probe takes a permit and gives it back when it ends, however it ends. One that hangs loses its
-permit when its lease is over. A new recovery step is a new generation with permits of its own;
-those of older generations come back to nobody.
+A probe takes a permit and gives it back when it ends, however it ends. One that hangs, or was
+interrupted so that nobody gives it back, loses its permit when its lease is over. A new recovery
+step is a new generation with permits of its own; those of older generations come back to nobody.
 
-    take --> in flight --give_back--> free        resize(more)  adds free ones
-                 |                     ^          resize(fewer) leaves debts, paid by the next
-                 +---expire (lease)----+                        free ones that are taken
+    take (fewer than limit out) --> out --give_back, or expire past the lease--> gone
+
+The permits that are out are all that is kept, and an attempt enters its permit *before* it knows
+whether there is room: so an interrupt between any two instructions leaves at worst a permit that
+ends with its lease. (A pool of free tokens would lose the token for good.) Two attempts for the
+last place at the same instant may both be refused, never both be granted.
 
 Invariants, for any number of threads and any order of events:
-- within a generation, free + in flight - debts = limit; so never more than the limit that
-  stood when the permit was taken are in flight;
-- a permit comes back at most once, whether it is given back, expires, or both.
+- no permit is granted while `limit` others of its generation are out;
+- a permit frees its place once, whether it is given back, expires, or both;
+- nothing but permits whose lease still runs can keep a call from becoming a probe.
 """
 
 from __future__ import annotations
-
-from collections import deque
 
 __all__ = ("Permit", "Permits", "probe_limit")
 
@@ -32,21 +33,13 @@ def probe_limit(share: float, peak: int) -> int:
 
 
 class _Generation:
-    """The permits of one recovery step; the two deques hold only their length."""
+    """The permits of one recovery step."""
 
-    __slots__ = ("debts", "free", "out")
+    __slots__ = ("limit", "out")
 
     def __init__(self, limit: int) -> None:
-        self.free: deque[None] = deque([None] * limit)
-        self.debts: deque[None] = deque()
+        self.limit = limit
         self.out: dict[Permit, bool] = {}
-
-    def free_again(self, permit: Permit) -> bool:
-        """Free a permit, once: whoever removes it frees it, and everybody later finds it gone."""
-        if not self.out.pop(permit, False):
-            return False
-        self.free.append(None)
-        return True
 
 
 class Permit:
@@ -70,57 +63,49 @@ class Permits:
         now: Monotonic seconds.
 
     Guarantees:
-        `take`, `give_back`, `expire`, `due` and `in_flight` may be called by any threads at once
-        and need no lock: each relies on operations of `deque` and `dict` that are atomic.
-        `resize` and `restart` belong to one thread, and may run beside the others.
+        Any threads may call anything at once: every step is an operation of `dict` that is
+        atomic by itself, so there is no lock to wait for or to leave behind.
 
     Cost:
         Never blocks. Constant, but `expire` looks at each permit in flight.
     """
 
-    __slots__ = ("_generation", "_limit", "last_taken")
+    __slots__ = ("_generation", "last_taken")
 
     def __init__(self, limit: int, *, now: float) -> None:
         self.restart(limit, now=now)
 
     def restart(self, limit: int, *, now: float) -> None:
-        """Begin a generation: every permit is free, and those in flight count no more."""
-        self._limit = limit
+        """Begin a generation: nothing is in flight, and older permits count no more."""
         self._generation = _Generation(limit)
         self.last_taken = now
         """When a permit was taken last, or the generation began; monotonic seconds."""
 
     def resize(self, limit: int) -> None:
-        """Change how many may be in flight; those in flight keep their permits."""
-        generation = self._generation
-        for _ in range(self._limit - limit):
-            generation.debts.append(None)
-        for _ in range(limit - self._limit):
-            if not _removed(generation.debts):
-                generation.free.append(None)
-        self._limit = limit
+        """Change how many may be in flight; those that are keep their permits."""
+        self._generation.limit = limit
 
     def take(self, now: float, lease_s: float) -> Permit | None:
         """Take a permit that ends by itself after `lease_s` seconds; None if none is free."""
         generation = self._generation
-        while _removed(generation.free):
-            if _removed(generation.debts):
-                continue
-            permit = Permit(generation, now + lease_s)
-            generation.out[permit] = True
-            self.last_taken = now
-            return permit
-        return None
+        if len(generation.out) >= generation.limit:
+            return None
+        permit = Permit(generation, now + lease_s)
+        generation.out[permit] = True
+        if len(generation.out) > generation.limit:  # another thread came in between
+            self.give_back(permit)
+            return None
+        self.last_taken = now
+        return permit
 
-    def give_back(self, permit: Permit) -> None:
-        """Free a permit; harmless if it came back before, expired, or is older."""
-        permit.generation.free_again(permit)
+    def give_back(self, permit: Permit) -> bool:
+        """Free a permit; False, without harm, if it came back before, expired or is older."""
+        return permit.generation.out.pop(permit, False)
 
     def expire(self, now: float) -> int:
         """Free the permits whose lease is over and return how many those were."""
-        generation = self._generation
-        hung = [permit for permit in generation.out.copy() if permit.until <= now]
-        return sum([generation.free_again(permit) for permit in hung])
+        out = self._generation.out.copy()
+        return sum([self.give_back(permit) for permit in out if permit.until <= now])
 
     def due(self, now: float, instances: int) -> bool:
         """Say whether the next call must be a probe, whatever its subject.
@@ -133,7 +118,7 @@ class Permits:
     @property
     def limit(self) -> int:
         """How many may be in flight at once."""
-        return self._limit
+        return self._generation.limit
 
     @property
     def in_flight(self) -> int:
@@ -141,13 +126,4 @@ class Permits:
         return len(self._generation.out)
 
     def __repr__(self) -> str:
-        return f"Permits(limit={self._limit}, in_flight={self.in_flight})"
-
-
-def _removed(tokens: deque[None]) -> bool:
-    """Remove one token; False if there was none. Atomic, unlike asking for the length first."""
-    try:
-        tokens.pop()
-    except IndexError:
-        return False
-    return True
+        return f"Permits(limit={self.limit}, in_flight={self.in_flight})"
