@@ -15,7 +15,7 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.words import CallClass, Mode, Outcome, Phase
+from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
 
 __all__ = ("Change", "Draft", "FlagStats", "StatsSource", "Store")
 
@@ -38,6 +38,9 @@ class Draft:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A human's change: what to write, and the event of every part of it, in one write.
+
+    An `extended` change takes only `until` from the holds it brings: the standing hold keeps
+    everything else, and a flag without a standing hold is left alone.
 
     Attributes:
         type: Type of the events it leads to.
@@ -149,6 +152,7 @@ class FlagStats:
         duration_sum_s: Sum of the durations of all runs.
         drops: What was not recorded or delivered, by kind.
         captures_skipped: Captures not made, by reason.
+        ladder: Kinds of the flag's rungs, in order; None when unknown.
     """
 
     name: str
@@ -171,6 +175,7 @@ class FlagStats:
     duration_sum_s: float
     drops: Mapping[str, int]
     captures_skipped: Mapping[str, int]
+    ladder: tuple[RungKind, ...] | None = None
 
 
 class StatsSource(Protocol):

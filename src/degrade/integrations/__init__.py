@@ -1,0 +1,1 @@
+"""Doors to servers and frameworks; each file needs only its own."""
