@@ -178,6 +178,8 @@ class ControlState(_Record):
         level: The ordered level.
         released: Flag to its newest tombstone.
         level_released: The tombstone of the last level order.
+        off_ended: Flag (or `*`) to when its last `off` hold ended, whatever ended it; snapshots
+            made before are never served again.
     """
 
     incarnation: str
@@ -187,3 +189,4 @@ class ControlState(_Record):
     level: LevelOrder | None = None
     released: dict[str, Release] = Field(default_factory=dict)
     level_released: Release | None = None
+    off_ended: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,142 @@
+"""Settings from keywords, environment and TOML, and the stores that they name.
+
+The first that has a value wins: keywords, `DEGRADE_*` environment variables, `degrade.toml`,
+`[tool.degrade]` of `pyproject.toml` (both in the working directory).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from degrade.clock import Clock
+from degrade.errors import ConfigError
+from degrade.ports import Store
+from degrade.stores.urls import checked_namespace, redact, sqlite_path
+
+__all__ = ("Settings", "load_settings", "open_store")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set without code; `DEGRADE_STORE` sets `store`, and so on.
+
+    Attributes:
+        store: Where state is kept: `memory://` (this process alone) or `sqlite:///path`.
+        namespace: Which fleet; stores keep namespaces apart.
+        local: Directory of the files that `hold --local` writes; None means the user's own.
+        threads: Who does the work that calls leave behind: background threads, or the calls
+            themselves now and then (`inline`), or nobody until told to (`manual`).
+        actor: Who an operator is, for the log; None means the user of the operating system.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DEGRADE_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        toml_file="degrade.toml",
+        pyproject_toml_table_header=("tool", "degrade"),
+    )
+
+    store: str = "memory://"
+    namespace: str = "default"
+    local: Path | None = None
+    threads: Literal["background", "inline", "manual"] = "background"
+    actor: str | None = Field(default=None, min_length=1, max_length=200)
+
+    @field_validator("namespace")
+    @classmethod
+    def _fit_for_keys(cls, namespace: str) -> str:
+        return checked_namespace(namespace)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - deliberately not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - deliberately not read
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Name the sources, first wins; neither `.env` files nor secret directories are read."""
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls),
+            PyprojectTomlConfigSettingsSource(settings_cls),
+        )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redact(value) if name == "store" else value
+
+
+def load_settings(**keywords: Any) -> Settings:
+    """Return the settings in force; keywords that are None count as not given.
+
+    Raises:
+        ConfigError: A value, a name or a TOML file is wrong; secrets are not shown.
+
+    Cost:
+        Blocks: reads up to two small files in the working directory.
+    """
+    try:
+        return Settings(**{name: value for name, value in keywords.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaints(error))) from None  # it would show the values
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"degrade.toml or pyproject.toml is not TOML: {error}") from error
+
+
+def open_store(url: str, *, clock: Clock | None = None, namespace: str = "default") -> Store:
+    """Return the store that a URL names; it connects at its first use, not here.
+
+    Args:
+        url: `memory://`, `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
+        clock: Its wall time is the store's time; the system's when None.
+        namespace: Which fleet.
+
+    Raises:
+        ConfigError: No store has such a URL; secrets in it are not shown.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme == "memory" and url.lower() in ("memory:", "memory://"):
+        from degrade.stores.memory import MemoryStore  # noqa: PLC0415 - only the store in use
+
+        return MemoryStore(clock=clock, namespace=namespace)
+    if scheme == "sqlite":
+        from degrade.stores.sqlite import SQLiteStore  # noqa: PLC0415 - only the store in use
+
+        return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace)
+    raise ConfigError(
+        f"store={redact(url)!r} is no store; use memory://, sqlite:///relative/path.db "
+        "or sqlite:////absolute/path.db"
+    )
+
+
+def _complaints(error: ValidationError) -> Iterable[str]:
+    for item in error.errors(include_url=False, include_input=False):
+        name = str(item["loc"][0]) if item["loc"] else "settings"
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"known: {', '.join(Settings.model_fields)}"
+            )
+            yield f"{name!r} is no setting; {hint}"
+        else:
+            yield f"{name} (DEGRADE_{name.upper()}): {item['msg']}"

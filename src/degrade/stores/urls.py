@@ -1,0 +1,60 @@
+"""Store addresses: secrets left out, names checked, paths found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from degrade.errors import ConfigError
+
+__all__ = ("checked_namespace", "redact", "sqlite_path")
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def redact(url: str) -> str:
+    """Return a URL without the passwords, users' secrets and query values it may contain."""
+    try:
+        parts = urlsplit(url)
+        netloc = parts.netloc
+    except ValueError:
+        return "(unreadable URL)"
+    if "@" in netloc:
+        user, host = netloc.rsplit("@", 1)
+        name = user.split(":", 1)[0]
+        netloc = f"{name}:***@{host}" if ":" in user else f"***@{host}"
+    query = re.sub(r"=[^&]*", "=***", parts.query)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, "")) if parts.scheme else url
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return a namespace that is fit for keys and file names.
+
+    Raises:
+        ConfigError: It is empty, too long, or has other characters (code `bad-name`).
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ConfigError(
+            f"namespace={namespace!r}: use 1 to 64 letters, digits, '.', '_' or '-', "
+            "starting with a letter or digit",
+            code="bad-name",
+        )
+    return namespace
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the absolute path that a `sqlite:///` URL names.
+
+    Three slashes come before a path relative to the working directory, four before an absolute
+    one, as in SQLAlchemy; `~` is the home directory.
+
+    Raises:
+        ConfigError: There is no path in it (code `bad-setting`).
+    """
+    head, _, path = url.partition(":///")
+    if head.lower() != "sqlite" or not path or path == ":memory:" or "?" in path or "#" in path:
+        raise ConfigError(
+            f"store={redact(url)!r}: write sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        )
+    return Path(unquote(path)).expanduser().absolute()
