@@ -108,7 +108,7 @@ class DegradeMiddleware:
 
         async def send_marked(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start" and not started:
+            if message["type"] == "http.response.start":
                 started = True
                 message = {**message, "headers": self._mark(message.get("headers", ()), asked)}
             await send(message)

@@ -197,6 +197,13 @@ def test_the_subject_of_the_request_is_known_inside_and_forgotten_afterwards():
     assert seen == ["ana", None]
 
 
+def test_mounted_twice_the_outer_subject_counts():
+    seen = []
+    inner = DegradeMiddleware(whose(seen))
+    ask(DegradeMiddleware(inner, subject=lambda _scope: "ana"))
+    assert seen == ["ana"]
+
+
 def test_a_request_without_a_subject_is_anonymous():
     seen = []
     ask(DegradeMiddleware(whose(seen)))

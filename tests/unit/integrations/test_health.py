@@ -91,6 +91,11 @@ def test_reasons_and_owners_are_not_shown_to_the_network():
     assert b"team-feed" not in body
 
 
+def test_names_that_differ_have_checks_that_differ():
+    _, body = ask(Figures(flag(name="a:b"), flag(name="a%3Ab"), flag(name="a%253Ab")))
+    assert len(body["checks"]) == 3
+
+
 @given(st.lists(st.text(st.characters(codec=None)), unique=True, max_size=5), st.text())
 def test_any_name_and_message_stay_data(names, message):
     flags = [flag(**DEGRADED, name=name, message=message) for name in names]

@@ -128,6 +128,16 @@ def test_buckets_are_cumulative_and_the_last_one_is_the_count():
     assert buckets[math.inf] == 93
 
 
+def test_a_bound_that_a_source_leaves_out_holds_what_the_one_below_holds():
+    sparse = dataclasses.replace(RANKING, durations={0.01: 40, math.inf: 93})
+    found = samples(Fixed((sparse,)))
+    name = "degrade_call_duration_seconds_bucket"
+
+    assert of(found, name, flag="feed.ranking", le="0.005") == 0
+    assert of(found, name, flag="feed.ranking", le="0.25") == 40
+    assert of(found, name, flag="feed.ranking", le="+Inf") == 93
+
+
 def test_a_flag_that_was_never_called_starts_its_known_series_at_zero():
     fresh = dataclasses.replace(
         RANKING, calls={}, primary={}, transitions={}, durations={}, oldest_age_s=None
@@ -137,6 +147,8 @@ def test_a_flag_that_was_never_called_starts_its_known_series_at_zero():
     assert of(found, "degrade_calls_total", flag="feed.ranking", class_="failed") == 0
     assert of(found, "degrade_primary_total", flag="feed.ranking", outcome="success") == 0
     key = {"flag": "feed.ranking", "from_": "steady", "to": "degraded"}
+    assert of(found, "degrade_transitions_total", **key) == 0
+    key["from_"] = key["to"] = "recovering"
     assert of(found, "degrade_transitions_total", **key) == 0
     assert of(found, "degrade_call_duration_seconds_count", flag="feed.ranking") == 0
     assert not {"degrade_oldest_age_seconds", "degrade_state_age_seconds"} & {n for n, _ in found}
