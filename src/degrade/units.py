@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from datetime import timedelta
 
 from degrade.errors import ConfigError
@@ -45,7 +46,7 @@ def seconds(value: Duration, *, what: str = "duration") -> float:
     elif isinstance(value, str):
         result = _parsed_seconds(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
+        result = float(value) if abs(value) <= sys.float_info.max else math.inf
     else:
         result = math.nan
     if not (math.isfinite(result) and result >= 0):
@@ -82,7 +83,7 @@ def ratio(value: Ratio, *, what: str = "ratio") -> float:
         match = _PERCENT.fullmatch(value)
         result = float(match[1]) / 100 if match else math.nan
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
+        result = float(value) if 0 <= value <= 1 else math.nan
     else:
         result = math.nan
     if not 0 <= result <= 1:
@@ -99,11 +100,10 @@ def duration_text(value_s: float) -> str:
         return "-" + duration_text(-value_s)
     if value_s < 0.0995:
         return f"{value_s * 1e3:.3g}ms"
-    if value_s < 1:
+    if value_s < 0.9995:
         return f"{value_s * 1e3:.0f}ms"
-    if value_s < 60:
-        text = f"{value_s:.1f}".removesuffix(".0")
-        return f"{text}s" if text != "60" else "1m"
+    if value_s < 59.95:
+        return f"{value_s:.1f}s".replace(".0s", "s")
     total_s = round(value_s)
     parts: list[str] = []
     for unit in ("d", "h", "m", "s"):
