@@ -99,7 +99,7 @@ class Permits:
         return permit
 
     def give_back(self, permit: Permit) -> bool:
-        """Free a permit; False, without harm, if it came back before, expired or is older."""
+        """Free a permit and say whether it was still out; harmless to repeat, or after a restart."""
         return permit.generation.out.pop(permit, False)
 
     def expire(self, now: float) -> int:
