@@ -1,0 +1,249 @@
+r"""Snapshots as typed JSON: the value by its return annotation, in an envelope that is checked.
+
+    {"v":1,"schema":"…","key":"…","created":1700000000.0,"epoch":7,"packed":0}\n
+    [value as JSON]                      or the same through zlib when "packed" is 1
+
+The value stands in a list of one, so that no truncated body is a shorter valid one. Nothing
+read here can run code, take more memory than `MAX_BODY` allows, or answer for another key,
+another type or another version: all of that is a `CodecError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic_core import from_json
+
+from degrade.errors import CodecError, UsageError
+from degrade.fallback.annotations import (
+    alike,
+    find_unfit,
+    is_iterator,
+    needs_proof,
+    resolve_returns,
+)
+from degrade.fallback.base import Target, name_of
+
+__all__ = ("MAX_BODY", "Codec", "Decoded")
+
+MAX_BODY = 16 * 1024 * 1024
+"""The largest JSON of one snapshot, bytes; more is neither written nor unpacked."""
+
+_VERSION = 1
+_MAX_HEADER = 8 * 1024
+_PACK_ABOVE = 1_024
+_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What a snapshot held: the value, when it was made (Unix seconds), and in which epoch."""
+
+    value: Any
+    created: float
+    epoch: int
+
+
+class Codec:
+    """Writes and reads the results of one function.
+
+    The adapter is built when decorating if the annotation can be resolved by then, otherwise
+    at first use.
+
+    Raises:
+        UsageError: The function has no return annotation, or one whose values JSON cannot
+            bring back (code `snapshot-return-type`), or it returns an iterator (code
+            `snapshot-generator`).
+    """
+
+    __slots__ = ("_adapter", "_prove", "_schema", "_target")
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._adapter: TypeAdapter[tuple[Any]] | None = None
+        self._schema = ""
+        self._prove = True
+        if target.returns is target.signature.empty:
+            raise UsageError(
+                f"{target.name!r}: snapshot() needs the return type of {name_of(target.fn)}; "
+                "annotate it, such as -> list[Story], or keep the object itself with copy=False",
+                code="snapshot-return-type",
+            )
+        with suppress(NameError):  # a name defined further down; known when the first call is made
+            self._ready()
+
+    def dump(self, value: object) -> bytes:
+        """Return a value as JSON, which no later change of the value can reach.
+
+        Raises:
+            CodecError: The value does not fit its annotation, would come back as something
+                else, or is too large.
+
+        Cost:
+            Some microseconds a kilobyte, on the caller's thread.
+        """
+        adapter = self._usable()
+        try:
+            body = adapter.dump_json((value,), by_alias=False, round_trip=True, warnings="error")
+        except Exception as error:  # serializers of the user may raise anything
+            raise CodecError(f"{self._what()} cannot be encoded: {_first_line(error)}") from error
+        if len(body) > MAX_BODY:
+            raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
+        if self._prove:
+            if not alike(value, self._load(body)):
+                raise CodecError(
+                    f"{self._what()} does not survive its annotation: it comes back as something "
+                    "else; name the exact type, or keep the object itself with copy=False"
+                )
+            self._prove = needs_proof(adapter.core_schema)
+        return body
+
+    def seal(self, body: bytes, *, key: str, created: float, epoch: int) -> bytes:
+        """Return the JSON of a value, compressed if that pays, in its envelope."""
+        packed = zlib.compress(body, level=1) if len(body) > _PACK_ABOVE else body
+        is_packed = len(packed) < len(body)
+        header = {
+            "v": _VERSION,
+            "schema": self._schema,
+            "key": key,
+            "created": created,
+            "epoch": epoch,
+            "packed": int(is_packed),
+        }
+        text = json.dumps(header, separators=(",", ":"))
+        return b"".join((text.encode(), b"\n", packed if is_packed else body))
+
+    def encode(self, value: object, *, key: str, created: float, epoch: int) -> bytes:
+        """Return a value as the bytes of a snapshot.
+
+        Raises:
+            CodecError: See `dump`.
+        """
+        return self.seal(self.dump(value), key=key, created=created, epoch=epoch)
+
+    def decode(self, blob: bytes, *, key: str) -> Decoded:
+        """Return what the bytes of a snapshot hold.
+
+        Raises:
+            CodecError: They are damaged, or made for another key, type or version.
+
+        Guarantees:
+            Raises nothing else, whatever the bytes are, and unpacks at most `MAX_BODY`.
+        """
+        self._usable()
+        header, body = _opened(blob)
+        created, epoch = header.get("created"), header.get("epoch")
+        if header.get("v") != _VERSION:
+            raise CodecError(f"snapshot of version {header.get('v')!r:.40}, not {_VERSION}")
+        if header.get("schema") != self._schema:
+            raise CodecError(f"snapshot of another type than {self._what()}")
+        if header.get("key") != key:
+            raise CodecError("snapshot of another key")
+        if type(created) is not float or not math.isfinite(created) or type(epoch) is not int:
+            raise CodecError("snapshot without its time or epoch")
+        if header.get("packed"):
+            body = _unpacked(body)
+        return Decoded(value=self._load(body), created=created, epoch=epoch)
+
+    def _load(self, body: bytes) -> object:
+        try:
+            return self._usable().validate_json(body, by_alias=False, by_name=True)[0]
+        except Exception as error:  # validators of the user may raise anything
+            raise CodecError(f"{self._what()} cannot be decoded: {_first_line(error)}") from error
+
+    def _usable(self) -> TypeAdapter[tuple[Any]]:
+        if self._adapter is not None:
+            return self._adapter
+        try:
+            return self._ready()
+        except (NameError, UsageError) as error:
+            raise CodecError(f"{self._what()} has no usable annotation: {error}") from error
+
+    def _ready(self) -> TypeAdapter[tuple[Any]]:
+        returns = resolve_returns(self._target)
+        if is_iterator(returns):
+            raise self._iterator()
+        try:
+            one: Any = types.GenericAlias(tuple, (returns,))
+            adapter: TypeAdapter[tuple[Any]] = TypeAdapter(one, config=_CONFIG)
+            schema = adapter.core_schema
+        except PydanticUserError as error:
+            raise self._refused(_first_line(error)) from error
+        unfit = find_unfit(schema)
+        if unfit == "generator":
+            raise self._iterator()
+        if unfit is not None:
+            raise self._refused(f"JSON has nothing for {unfit}")
+        self._schema = _fingerprint(adapter, returns)
+        self._adapter = adapter
+        return adapter
+
+    def _iterator(self) -> UsageError:
+        return UsageError(
+            f"{self._target.name!r}: {name_of(self._target.fn)} returns an iterator, which can "
+            "be read only once; return a list, or leave snapshot() out",
+            code="snapshot-generator",
+        )
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self._target.name!r}: snapshot() cannot store what {name_of(self._target.fn)} "
+            f"returns ({self._target.returns!r}): {why}. Return a dataclass, a TypedDict, a "
+            "pydantic model or containers of them, or keep the object itself with copy=False",
+            code="snapshot-return-type",
+        )
+
+    def _what(self) -> str:
+        return f"a result of {self._target.name!r}"
+
+
+def _opened(blob: bytes) -> tuple[Mapping[str, Any], bytes]:
+    end = blob.find(b"\n", 0, _MAX_HEADER)
+    if end < 0 or len(blob) > MAX_BODY + _MAX_HEADER:
+        raise CodecError("not a snapshot")
+    try:
+        header = from_json(blob[:end])
+    except ValueError as error:
+        raise CodecError("snapshot with a damaged envelope") from error
+    if not isinstance(header, dict):
+        raise CodecError("snapshot without an envelope")
+    return header, blob[end + 1 :]
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        body = unpacker.decompress(packed, MAX_BODY)
+    except zlib.error as error:
+        raise CodecError("snapshot that does not unpack") from error
+    if not unpacker.eof:
+        raise CodecError("snapshot that is cut off, or unpacks to more than is allowed")
+    return body
+
+
+def _fingerprint(adapter: TypeAdapter[tuple[Any]], returns: object) -> str:
+    """Return a name for the shape of the type, the same in every process."""
+    try:
+        shape = json.dumps(adapter.json_schema(mode="serialization"), sort_keys=True)
+    except PydanticInvalidForJsonSchema:
+        shape = repr(returns)
+    return blake2b(shape.encode(), digest_size=8).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    """Return what is wrong without the values, which may be nobody's business in a log."""
+    errors = getattr(error, "errors", None)
+    if callable(errors):
+        found = errors(include_url=False, include_input=False, include_context=False)
+        return "; ".join(f"{item['type']} at {item['loc']}" for item in found[:3])
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"

@@ -1,0 +1,243 @@
+"""Which calls may share a snapshot: the bound arguments with their types, and the subject.
+
+A key has two forms that agree. When every argument is a plain scalar it is a tuple of values
+and types, which a wrapper can build inline:
+
+    feed("u1", limit=3)   ->   ("u1", str, 3, int, subject)
+
+Anything else that is stable becomes a text (see `canonical`). A tuple is only ever *stored*
+when equal tuples mean equal calls (so never with 0.0, which equals -0.0, nor with datetimes,
+of which equal ones may differ in their zone). A wrapper may therefore *look up* the tuple of
+any arguments: it finds nothing, or the snapshot of an equal call.
+
+Invariants: calls that differ in a bound argument, by type or value and however nested, never
+have the same key; keyword order and spelled-out defaults never matter; no key, no snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from difflib import get_close_matches
+from enum import Enum
+from inspect import Parameter
+from typing import Any
+from uuid import UUID
+
+from degrade.errors import UsageError
+from degrade.fallback.base import Target, check_callable_alike, name_of
+from degrade.fallback.canonical import UnstableError, shortened, stable_text, type_name
+
+__all__ = ("Key", "KeyMaker")
+
+Key = tuple[Any, ...] | str
+
+_log = logging.getLogger("degrade.fallback")
+_SCALARS = frozenset({str, bytes, int, bool, type(None), date, timedelta, UUID})
+_PLAIN_EQ = frozenset({object.__eq__, str.__eq__, int.__eq__})
+
+
+class KeyMaker:
+    """Makes the keys of one snapshot rung.
+
+    Args:
+        target: The guarded function.
+        key: Names of parameters, a function of the arguments, or None for all parameters.
+        everyone: Leave the subject out.
+
+    Raises:
+        UsageError: A name is no parameter, or the function does not fit the arguments
+            (`snapshot-key`); a method without `key` (`snapshot-method-key`).
+    """
+
+    __slots__ = (
+        "_extra", "_fixed", "_flag", "_function", "_signature", "_star", "_told", "everyone",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        target: Target,
+        key: tuple[str, ...] | Callable[..., Any] | None,
+        *,
+        everyone: bool,
+    ) -> None:
+        self.everyone = everyone
+        self._flag = target.name
+        self._signature = target.signature
+        self._told = False
+        self._function: Callable[..., Any] | None = None
+        names: tuple[str, ...] = tuple(target.signature.parameters)
+        if callable(key):
+            check_callable_alike(key, target, what="snapshot(key=)", code="snapshot-key")
+            self._function = key
+        elif key is not None:
+            _check_names(key, target)
+            names = tuple(name for name in names if name in key)
+        elif target.is_method:
+            first = next(iter(names), "self")
+            raise UsageError(
+                f"{target.name!r}: snapshot() on the method {name_of(target.fn)} needs key=, "
+                f"because {first!r} has no stable key; name the parameters that tell results "
+                f"apart, such as key=({_example(names)!r},)",
+                code="snapshot-method-key",
+            )
+        kinds = {name: target.signature.parameters[name].kind for name in names}
+        self._fixed = tuple(
+            name
+            for name, kind in kinds.items()
+            if kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+        )
+        self._star = next((n for n, k in kinds.items() if k is Parameter.VAR_POSITIONAL), None)
+        self._extra = next((n for n, k in kinds.items() if k is Parameter.VAR_KEYWORD), None)
+
+    def key(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], subject: str | None
+    ) -> Key | None:
+        """Return the key of a call, or None when an argument has no stable key.
+
+        To be called before the function runs, which may change its arguments.
+
+        Guarantees:
+            Raises nothing, whatever the arguments; the first call without a key is logged,
+            without its values.
+
+        Cost:
+            Microseconds for scalars; otherwise grows with the arguments, up to a bound.
+        """
+        try:
+            return self._key(args, kwargs, subject)
+        except Exception as error:  # noqa: BLE001 - properties and key functions may raise anything
+            if not self._told:
+                self._told = True
+                reason = str(error) if isinstance(error, UnstableError) else type(error).__name__
+                _log.warning(
+                    "snapshot of %s is skipped for a call without a stable key: %s; "
+                    "name the parameters that tell results apart with key=",
+                    self._flag,
+                    reason,
+                )
+            return None
+
+    def text(self, key: Key) -> str:
+        """Return the text of a key, the same in every process, kept inside the snapshot."""
+        if isinstance(key, str):
+            return key
+        count = 2 * len(self._fixed)
+        rest = key[count:] if self.everyone else key[count:-1]
+        subject = None if self.everyone else key[-1]
+        return self._text(key[0:count:2], rest[: len(rest) // 2], {}, subject)
+
+    def fast_expression(
+        self,
+        names: Mapping[str, str] | None = None,
+        *,
+        subject: str = "subject()",
+        type_: str = "type",
+        map_: str = "map",
+    ) -> str | None:
+        """Return a Python expression for the key of scalar arguments, or None if there is none.
+
+        Args:
+            names: Parameter to variable in the place of the expression; missing ones are the same.
+            subject: Expression for the subject.
+            type_, map_: Names under which the builtins are reached there.
+
+        Guarantees:
+            A tuple that it gives is in a book only under an equal call. It may raise
+            `TypeError` when looked up (an unhashable argument), or what a `__hash__` raises.
+        """
+        if self._function is not None:
+            return None
+        given = names or {}
+        parts = []
+        for name in self._fixed:
+            variable = given.get(name, name)
+            parts.append(f"{variable}, {type_}({variable})")
+        if self._star is not None:
+            variable = given.get(self._star, self._star)
+            parts.append(f"*{variable}, *{map_}({type_}, {variable})")
+        if not self.everyone:
+            parts.append(subject)
+        expression = f"({', '.join(parts)},)" if parts else "()"
+        if self._extra is not None:
+            expression = f"({expression} if not {given.get(self._extra, self._extra)} else None)"
+        return expression
+
+    def _key(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], subject: str | None
+    ) -> Key | None:
+        if self._function is not None:
+            return self._text((self._function(*args, **kwargs),), (), {}, subject)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        found = bound.arguments
+        fixed = tuple([found[name] for name in self._fixed])
+        star = () if self._star is None else found[self._star]
+        extra = {} if self._extra is None else found[self._extra]
+        plain = subject is None or type(subject) is str
+        if plain and not extra and all(map(_is_scalar, fixed)) and all(map(_is_scalar, star)):
+            parts: list[Any] = []
+            for value in fixed:
+                parts += (value, type(value))
+            parts += star
+            parts += map(type, star)
+            if not self.everyone:
+                parts.append(subject)
+            return tuple(parts)
+        return self._text(fixed, star, extra, subject)
+
+    def _text(
+        self,
+        fixed: tuple[Any, ...],
+        star: tuple[Any, ...],
+        extra: Mapping[str, Any],
+        subject: str | None,
+    ) -> str:
+        labels = ("key()",) if self._function is not None else self._fixed
+        parts = [
+            f"{label}={_part(label, value)}" for label, value in zip(labels, fixed, strict=True)
+        ]
+        if self._star is not None:
+            parts.append(f"*{_part(self._star, star)}")
+        if self._extra is not None:
+            parts.append(f"**{_part(self._extra, dict(extra))}")
+        who = "everyone" if self.everyone else f"subject={_part('subject', subject)}"
+        return shortened(f"{', '.join(parts)}; {who}")
+
+
+def _part(label: str, value: object) -> str:
+    try:
+        return stable_text(value)
+    except UnstableError as error:
+        raise UnstableError(f"{label}: {error}") from None
+
+
+def _is_scalar(value: object) -> bool:
+    """Whether equal values of this very type are the same for every function."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is float:
+        return value != 0 and not math.isnan(value)  # type: ignore[arg-type] # it is a float
+    return isinstance(value, Enum) and kind.__eq__ in _PLAIN_EQ and type_name(kind) is not None
+
+
+def _check_names(key: tuple[str, ...], target: Target) -> None:
+    known = tuple(target.signature.parameters)
+    for name in key:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"
+            )
+            raise UsageError(
+                f"{target.name!r}: snapshot(key={key!r}): {name_of(target.fn)} has no parameter "
+                f"{name!r}; {hint}",
+                code="snapshot-key",
+            )
+
+
+def _example(names: tuple[str, ...]) -> str:
+    return names[1] if len(names) > 1 else "user_id"

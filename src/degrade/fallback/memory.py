@@ -1,0 +1,290 @@
+"""The memory tier: snapshots in plain dictionaries that calls read without a lock.
+
+    calls    read    Book.entries      one dictionary a rung
+    courier  writes  MemoryTier        cachetools keeps the books: bytes, order of writing
+
+Two shares of `max_bytes` are counted apart: three quarters for what was written (keys, encoded
+results, and what the books themselves take), one quarter for results that degraded calls have
+decoded. Past its share the oldest goes; a decoded result then is decoded again when needed.
+
+Invariants: the sum of both never exceeds `max_bytes`; after `void` no call finds an entry made
+before, and none admitted before it can come in later; `entries` stays the same dictionary for the
+life of its book. All changes happen under one lock, which no call ever waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from cachetools import FIFOCache
+
+from degrade.clock import Clock, SystemClock
+from degrade.fallback.budget import CaptureBudget
+from degrade.fallback.keys import Key
+from degrade.fallback.sizes import deep_size
+
+__all__ = ("UNDECODED", "Book", "Capture", "Entry", "MemoryTier")
+
+
+class _Undecoded:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNDECODED"
+
+
+UNDECODED: Final = _Undecoded()
+"""Stands in `Entry.value` until a degraded call decodes it."""
+
+_OVERHEAD = 900
+"""Bytes that an entry takes in the books and dictionaries beside its key and its result."""
+
+
+class Entry:
+    """One snapshot in memory.
+
+    Attributes:
+        blob: The encoded result; empty when the object itself is kept.
+        value: The result, or UNDECODED.
+        created: When its call was admitted, Unix seconds.
+        at: The same in monotonic seconds.
+        expires: When it is too old to be served, monotonic seconds.
+        due: When a fresher result is wanted, monotonic seconds.
+        size: Bytes that it is counted with.
+    """
+
+    __slots__ = ("at", "blob", "created", "due", "expires", "size", "value")
+
+    def __init__(
+        self,
+        *,
+        created: float,
+        at: float,
+        expires: float,
+        due: float,
+        blob: bytes = b"",
+        value: Any = UNDECODED,
+    ) -> None:
+        self.blob = blob
+        self.value = value
+        self.created = created
+        self.at = at
+        self.expires = expires
+        self.due = due
+        self.size = 0
+
+
+class Book:
+    """The snapshots of one rung.
+
+    Attributes:
+        entries: Key to snapshot, for calls to read; only the tier changes it.
+        flag: The flag's name.
+        pending: Keys whose capture is on its way, with a mark of when it began.
+        void_before: What was admitted by this monotonic time is refused.
+    """
+
+    __slots__ = ("entries", "flag", "pending", "void_before")
+
+    def __init__(self, flag: str) -> None:
+        self.flag = flag
+        self.entries: dict[Key, Entry] = {}
+        self.pending: dict[Key, tuple[float]] = {}
+        self.void_before = float("-inf")
+
+
+class Capture:
+    """An encoded result on its way into the tier; `seal` finishes it off the call path."""
+
+    __slots__ = ("book", "entry", "key", "seal")
+
+    def __init__(
+        self, book: Book, key: Key, entry: Entry, seal: Callable[[], bytes] | None = None
+    ) -> None:
+        self.book = book
+        self.key = key
+        self.entry = entry
+        self.seal = seal
+
+
+_Place = tuple[Book, Key]
+_Item = tuple[Entry, int]
+
+
+class _Books(FIFOCache[_Place, _Item]):
+    """Bytes in order of writing; tells who goes when there is no room."""
+
+    def __init__(self, max_bytes: int, dropped: Callable[[_Place, _Item], None]) -> None:
+        super().__init__(max_bytes, getsizeof=lambda item: item[1])
+        self._dropped = dropped
+
+    def popitem(self) -> tuple[_Place, _Item]:
+        place, item = super().popitem()
+        self._dropped(place, item)
+        return place, item
+
+
+class MemoryTier:
+    """All snapshots of a process.
+
+    Args:
+        max_bytes: The most that keys, encoded and decoded results take together.
+        clock: For measuring what captures cost.
+        budget: What captures may cost.
+
+    Guarantees:
+        Calls only read; `insert`, `void` and `sweep` may be called from any thread but a call's.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int = 64 * 1024 * 1024,
+        *,
+        clock: Clock | None = None,
+        budget: CaptureBudget | None = None,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.clock: Clock = clock or SystemClock()
+        self.budget = budget or CaptureBudget()
+        self._lock = threading.Lock()
+        self._by_rung: dict[tuple[str, int], Book] = {}
+        self._decoded, self._written = self._new_books()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes counted now."""
+        return int(self._written.currsize + self._decoded.currsize)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def book(self, flag: str, rung: int = 0) -> Book:
+        """Return the book of a flag's rung, the same one every time."""
+        return self._by_rung.setdefault((flag, rung), Book(flag))
+
+    def insert(self, capture: Capture) -> bool:
+        """Finish a capture and store it; False when it may not or cannot be kept.
+
+        Cost:
+            Compresses the result; takes the tier's lock for a moment, longer when it evicts.
+        """
+        book, key, entry = capture.book, capture.key, capture.entry
+        try:
+            if entry.at <= book.void_before:
+                return False
+            if capture.seal is not None:
+                entry.blob = capture.seal()
+                capture.seal = None
+            entry.size = _OVERHEAD + deep_size(key) + len(entry.blob)
+            if entry.value is not UNDECODED:
+                entry.size += deep_size(entry.value)
+            with self._lock:
+                return self._put(book, key, entry)
+        finally:
+            book.pending.pop(key, None)
+
+    def drop(self, capture: Capture) -> None:
+        """Give up a capture, so that the next call of its key may make another."""
+        capture.book.pending.pop(capture.key, None)
+
+    def keep_decoded(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
+        """Share a decoded result with the calls to come, if there is room.
+
+        Cost:
+            Called by a degraded call: never waits. When the tier is busy, nothing is kept.
+        """
+        size = deep_size(value)
+        if size > self._decoded.maxsize or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if book.entries.get(key) is entry:
+                self._decoded[book, key] = (entry, size)
+                entry.value = value
+        finally:
+            self._lock.release()
+
+    def discard(self, book: Book, key: Key, entry: Entry) -> None:
+        """Drop one entry that cannot be used, unless a newer one has taken its place."""
+        with self._lock:
+            if book.entries.get(key) is entry:
+                del book.entries[key]
+                self._forget(book, key)
+
+    def void(self, flag: str, monotonic_s: float) -> int:
+        """Drop everything of a flag that was admitted by now, and refuse what still comes.
+
+        Returns:
+            How many entries were dropped.
+        """
+        dropped = 0
+        with self._lock:
+            for book in list(self._by_rung.values()):
+                if book.flag != flag:
+                    continue
+                book.void_before = max(book.void_before, monotonic_s)
+                gone = [key for key, entry in book.entries.items() if entry.at <= book.void_before]
+                for key in gone:
+                    del book.entries[key]
+                for key in gone:
+                    self._forget(book, key)
+                dropped += len(gone)
+        return dropped
+
+    def sweep(self, monotonic_s: float) -> int:
+        """Drop what is too old to be served; returns how many entries."""
+        with self._lock:
+            gone = [
+                (book, key)
+                for book in list(self._by_rung.values())
+                for key, entry in book.entries.items()
+                if entry.expires <= monotonic_s
+            ]
+            for book, key in gone:
+                del book.entries[key]
+                self._forget(book, key)
+        return len(gone)
+
+    def after_fork(self) -> None:
+        """Start empty with a new lock: the parent may have been writing when it forked."""
+        self._lock = threading.Lock()
+        for book in self._by_rung.values():
+            book.entries.clear()
+            book.pending.clear()
+        self._decoded, self._written = self._new_books()
+
+    def __repr__(self) -> str:
+        return f"<MemoryTier {len(self)} snapshots, {self.bytes} of {self.max_bytes} bytes>"
+
+    def _new_books(self) -> tuple[_Books, _Books]:
+        decoded = self.max_bytes // 4
+        return _Books(decoded, self._undecode), _Books(self.max_bytes - decoded, self._evicted)
+
+    def _put(self, book: Book, key: Key, entry: Entry) -> bool:
+        older = book.entries.get(key)
+        if (
+            entry.at <= book.void_before
+            or entry.size > self._written.maxsize
+            or (older is not None and older.at > entry.at)
+        ):
+            return False
+        if older is not None:
+            self._forget(book, key)
+        self._written[book, key] = (entry, entry.size)
+        book.entries[key] = entry
+        return True
+
+    def _forget(self, book: Book, key: Key) -> None:
+        self._written.pop((book, key), None)
+        self._decoded.pop((book, key), None)
+
+    def _evicted(self, place: _Place, item: _Item) -> None:
+        book, key = place
+        if book.entries.get(key) is item[0]:
+            del book.entries[key]
+        self._decoded.pop(place, None)
+
+    def _undecode(self, place: _Place, item: _Item) -> None:  # noqa: ARG002 - one signature for both books
+        entry = item[0]
+        entry.value = UNDECODED

@@ -1,0 +1,231 @@
+"""The snapshot rung: keeps healthy results, and serves the last one for the same key.
+
+    before the function runs   wanted(...)   the key, when a result of it is due
+    after it returned well     capture(...)  encodes there and then, on the caller's thread
+    later, off the call path   MemoryTier.insert(capture)
+    while degraded             serve(call)
+
+The key is made before the function runs, which may change its arguments. A refresh takes a
+result that was computed anyway, so keys that fall due together stampede nobody; what encoding
+costs is bounded by the budget, and one capture a key is on its way at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Never
+
+from degrade.core.words import RungKind
+from degrade.errors import CodecError, UsageError
+from degrade.fallback.base import (
+    Answer,
+    BoundRung,
+    Call,
+    Rung,
+    Target,
+    is_generator_callable,
+    name_of,
+)
+from degrade.fallback.codecs import Codec
+from degrade.fallback.keys import Key, KeyMaker
+from degrade.fallback.memory import UNDECODED, Book, Capture, Entry, MemoryTier
+
+__all__ = ("SKIP_REASONS", "BoundSnapshot", "SnapshotRung")
+
+_log = logging.getLogger("degrade.fallback")
+
+SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "encode", "void")
+"""Why a due result was not captured."""
+
+_PENDING_S = 5.0
+_MAX_PENDING = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SnapshotRung(Rung[Never]):
+    """What `snapshot(...)` returns; see there."""
+
+    max_age_s: float
+    refresh_s: float
+    key: tuple[str, ...] | Callable[..., Any] | None
+    everyone: bool
+    transform: Callable[[Any], Any] | None
+    copy: bool
+
+    @property
+    def kind(self) -> RungKind:
+        return RungKind.SNAPSHOT
+
+    def bind(self, target: Target) -> BoundSnapshot:
+        if is_generator_callable(target.fn):
+            raise UsageError(
+                f"{target.name!r}: snapshot() cannot keep the generator {name_of(target.fn)}, "
+                "which can be read only once; return a list, or leave snapshot() out",
+                code="snapshot-generator",
+            )
+        keys = KeyMaker(target, self.key, everyone=self.everyone)
+        return BoundSnapshot(self, keys, Codec(target) if self.copy else None, target.name)
+
+    def __repr__(self) -> str:
+        return f"snapshot(max_age={self.max_age_s:g})"
+
+
+class BoundSnapshot(BoundRung):
+    """The snapshots of one flag's rung.
+
+    Attributes:
+        book: Where they are; a book of its own until `attach`.
+        keys: Makes their keys.
+        transform: Called with a stored result at each serving, None to serve it as it is.
+        max_age_s: No older result is served.
+        skipped: Captures not made, by reason.
+    """
+
+    __slots__ = (
+        "_codec", "_flag", "_refresh_s", "_tier", "_told", "book", "keys", "max_age_s",
+        "skipped", "transform",
+    )  # fmt: skip
+
+    def __init__(self, rung: SnapshotRung, keys: KeyMaker, codec: Codec | None, flag: str) -> None:
+        super().__init__(RungKind.SNAPSHOT)
+        self.keys = keys
+        self.transform = rung.transform
+        self.max_age_s = rung.max_age_s
+        self.skipped: dict[str, int] = dict.fromkeys(SKIP_REASONS, 0)
+        self.book = Book(flag)
+        self._refresh_s = rung.refresh_s
+        self._codec = codec
+        self._flag = flag
+        self._tier: MemoryTier | None = None
+        self._told = False
+
+    def attach(self, tier: MemoryTier, rung: int = 0) -> None:
+        """Keep snapshots in this tier from now on, in the book of the rung at that place."""
+        self._tier = tier
+        self.book = tier.book(self._flag, rung)
+
+    def due(self, key: Key, monotonic_s: float) -> bool:
+        """Whether a fresher result of this key is wanted."""
+        entry = self.book.entries.get(key)
+        return entry is None or monotonic_s >= entry.due
+
+    def wanted(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        subject: str | None,
+        monotonic_s: float,
+    ) -> Key | None:
+        """Return the key of a call about to run whose result should be captured, else None.
+
+        Guarantees:
+            Raises nothing.
+        """
+        tier = self._tier
+        if tier is None:
+            return None
+        if not tier.budget.allowed(monotonic_s):
+            self.skipped["budget"] += 1
+            return None
+        key = self.keys.key(args, kwargs, subject)
+        if key is None:
+            self.skipped["no-key"] += 1
+            return None
+        return key if self.due(key, monotonic_s) else None
+
+    def capture(
+        self, key: Key, value: object, *, admitted_s: float, wall_s: float, epoch: int
+    ) -> Capture | None:
+        """Encode a good result for its key; None when it is skipped, which is counted.
+
+        Args:
+            key: What `wanted` returned for the call.
+            value: What the function returned.
+            admitted_s, wall_s: When the call was admitted, monotonic and Unix seconds.
+            epoch: The epoch in which it was.
+
+        Guarantees:
+            Raises nothing. The capture is to be given to `MemoryTier.insert`, or to `drop`.
+
+        Cost:
+            Encodes on the caller's thread, and takes what that cost from the budget.
+        """
+        tier, book = self._tier, self.book
+        if tier is None:
+            return None
+        if admitted_s <= book.void_before:
+            self.skipped["void"] += 1
+            return None
+        if len(book.pending) >= _MAX_PENDING:
+            self.skipped["backlog"] += 1
+            return None
+        mark = (admitted_s,)
+        other = book.pending.setdefault(key, mark)
+        if other is not mark:
+            if admitted_s - other[0] < _PENDING_S:
+                self.skipped["pending"] += 1
+                return None
+            book.pending[key] = mark  # the other one is lost
+        entry = Entry(
+            created=wall_s,
+            at=admitted_s,
+            expires=admitted_s + self.max_age_s,
+            due=admitted_s + self._refresh_s,
+        )
+        codec = self._codec
+        if codec is None:
+            entry.value = value
+            return Capture(book, key, entry)
+        started = tier.clock.monotonic()
+        try:
+            body = codec.dump(value)
+        except CodecError as error:
+            book.pending.pop(key, None)
+            self._tell("cannot store %s: %s", self._flag, error)
+            self.skipped["encode"] += 1
+            return None
+        finally:
+            ended = tier.clock.monotonic()
+            tier.budget.spent(ended, ended - started)
+        text = self.keys.text(key)
+        seal = partial(codec.seal, body, key=text, created=wall_s, epoch=epoch)
+        return Capture(book, key, entry, seal)
+
+    def serve(self, call: Call) -> Answer | None:
+        key = self.keys.key(call.args, call.kwargs, call.subject)
+        if key is None:
+            return None
+        book = self.book
+        entry = book.entries.get(key)
+        if entry is None or call.monotonic_s >= entry.expires:
+            return None
+        value = entry.value
+        if value is UNDECODED:
+            try:
+                value = self._decode(book, key, entry)
+            except CodecError as error:
+                self._tell("cannot read a snapshot of %s: %s", self._flag, error)
+                return None
+        if self.transform is not None:
+            value = self.transform(value)
+        return Answer(value, max(call.monotonic_s - entry.at, 0.0))
+
+    def _decode(self, book: Book, key: Key, entry: Entry) -> Any:
+        codec, tier = self._codec, self._tier
+        if codec is None or tier is None:
+            raise CodecError("nothing to decode")
+        try:
+            value = codec.decode(entry.blob, key=self.keys.text(key)).value
+        except CodecError:
+            tier.discard(book, key, entry)
+            raise
+        tier.keep_decoded(book, key, entry, value)
+        return value
+
+    def _tell(self, message: str, *args: object) -> None:
+        if not self._told:
+            self._told = True
+            _log.warning(message, *args)
