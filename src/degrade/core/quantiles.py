@@ -33,6 +33,7 @@ __all__ = ("LogHistogram",)
 _PER_DOUBLING = 12
 _LOWEST_S = 1e-6
 _HIGHEST_S = 86_400.0
+_LAST = math.ceil(math.log2(_HIGHEST_S / _LOWEST_S) * _PER_DOUBLING)
 _WIDTH = 2 ** (1 / _PER_DOUBLING)  # upper edge of a bucket over its lower edge
 _MIDDLE = 2 / (_WIDTH + 1)  # from the upper edge to the point equally far, as a ratio, from both
 
@@ -62,8 +63,11 @@ class LogHistogram:
 
     def record(self, value_s: float, n: int = 1) -> None:
         """Count `n` calls that took `value_s` seconds each."""
-        clamped = min(max(value_s, _LOWEST_S), _HIGHEST_S)
-        self._add(math.ceil(math.log2(clamped / _LOWEST_S) * _PER_DOUBLING), n)
+        if _LOWEST_S < value_s < _HIGHEST_S:
+            bucket = math.ceil(math.log2(value_s / _LOWEST_S) * _PER_DOUBLING)
+        else:
+            bucket = 0 if value_s <= _LOWEST_S else _LAST
+        self._add(bucket, n)
         self.count += n
         self.total_s += value_s * n
 

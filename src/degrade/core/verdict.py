@@ -101,29 +101,37 @@ class Finding:
         """Whether this limit is breached."""
         return self.outcome is Judgement.BREACH
 
-    def __str__(self) -> str:
-        limit = self.limit
-        name = (
-            limit.name if limit.limit_s is None else f"{limit.name} {duration_text(limit.limit_s)}"
-        )
-        what = "failed" if limit.limit_s is None else "slow"
-        allowed = ratio_text(limit.share)
-        where = f"in {duration_text(self.over_s)}"
+    @property
+    def name(self) -> str:
+        """The limit as people name it: `p99 250ms`, `errors`."""
+        limit_s = self.limit.limit_s
+        return self.limit.name if limit_s is None else f"{self.limit.name} {duration_text(limit_s)}"
+
+    @property
+    def numbers(self) -> str:
+        """What was counted, where, against which limit, and how strong the evidence is."""
+        allowed = f"a limit of {ratio_text(self.limit.share)}"
+        where = "in" if self.over == "window" else "in the newest"
+        where = f"{where} {duration_text(self.over_s)}"
         if self.share is None:
-            numbers = f"no calls {where}, limit {allowed}"
-        else:
-            numbers = (
-                f"{self.bad} of {self.n} calls {what} {where}, "
-                f"{ratio_text(self.share)} against a limit of {allowed}"
-            )
+            return f"no calls {where}, against {allowed}"
+        text = f"{self.bad} of {self.n} calls {self._bad} {where}, "
+        text += f"{ratio_text(self.share)} against {allowed}"
         if self.evidence:
-            numbers += f", evidence {self.evidence:.1f} of {self.needed:.1f}"
+            text += f", evidence {self.evidence:.1f} of {self.needed:.1f}"
+        return text
+
+    def __str__(self) -> str:
+        outcome = "too little evidence" if self.outcome is Judgement.UNKNOWN else self.outcome
         if self.to_clear is not None:
-            change = f"{self.to_clear} more good calls would end it"
+            change = f"{_calls(self.to_clear, 'good')} would end it"
         else:
-            change = f"{self.to_breach} more {what} calls would breach it"
-        words = "too little evidence" if self.outcome is Judgement.UNKNOWN else self.outcome
-        return f"{name}: {words}: {numbers}; {change}"
+            change = f"{_calls(self.to_breach, self._bad)} would breach it"
+        return f"{self.name}: {outcome}: {self.numbers}; {change}"
+
+    @property
+    def _bad(self) -> str:
+        return "failed" if self.limit.limit_s is None else "slow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +173,9 @@ class Verdict:
 
     @property
     def cause(self) -> str:
-        """Why there is a breach, one line; without one, the state of every limit."""
-        findings = self.findings
-        return "; ".join(str(found) for found in findings if found.breach or not self.breach)
+        """Why there is a breach, one line; without one, just the outcome."""
+        breached = [f"{found.name}: {found.numbers}" for found in self.findings if found.breach]
+        return f"breach: {'; '.join(breached)}" if breached else self.outcome.value
 
 
 class Judge:
@@ -186,13 +194,17 @@ class Judge:
         self.sla = sla
         self._limits = sla.limits
         self._needed = -math.log1p(-sla.confidence) * (1 - _ROUNDING)
-        self._needed_newest = max(self._needed, _NEWEST_EVIDENCE)
+        self._needed_newest = max(self._needed, _NEWEST_EVIDENCE * (1 - _ROUNDING))
         self._newest_bucket_s = min(sla.over / _WINDOW_BUCKETS, _LONGEST_NEWEST_BUCKET_S)
         self._rows = tuple(
-            (2 * i, limit.share, self._fewest_bad(limit, self._needed),
-             self._fewest_bad(limit, self._needed_newest))
+            (
+                2 * i,
+                limit.share,
+                self._test(limit, self._needed).to_breach(),
+                self._test(limit, self._needed_newest).to_breach(),
+            )
             for i, limit in enumerate(self._limits)
-        )  # fmt: skip
+        )
 
     def windows(self) -> tuple[Window, Window]:
         """Return a new pair: the window, and the ring of the newest calls."""
@@ -232,10 +244,10 @@ class Judge:
         breach = not self.quiet(totals) and any(
             tally[counter + 1] >= fewest
             and _evidence(tally[counter], tally[counter + 1], share) >= needed
-            for counter, share, *fewest_bad in self._rows
-            for needed, fewest, tallies in (
-                (self._needed, fewest_bad[0], (totals,)),
-                (self._needed_newest, fewest_bad[1], newest),
+            for counter, share, fewest_window, fewest_newest in self._rows
+            for tallies, needed, fewest in (
+                ((totals,), self._needed, fewest_window),
+                (newest, self._needed_newest, fewest_newest),
             )
             for tally in tallies
         )
@@ -253,22 +265,24 @@ class Judge:
     def __repr__(self) -> str:
         return f"Judge({self.sla})"
 
+    def _test(self, limit: Limit, needed: float, counts: Sequence[int] = (0, 0)) -> _Test:
+        return _Test(limit.share, self.sla.min_bad, needed, counts[0], counts[1])
+
     def _finding(
         self, limit: Limit, window: Sequence[int], newest: Sequence[Sequence[int]]
     ) -> Finding:
-        least, share = self.sla.min_bad, limit.share
-        tests = [_Test(share, least, self._needed, *window)]
-        tests += [_Test(share, least, self._needed_newest, *tally) for tally in newest]
+        tests = [self._test(limit, self._needed, window)]
+        tests += [self._test(limit, self._needed_newest, counts) for counts in newest]
         breached = [test for test in tests if test.breach()]
         shown = tests[0]
         if breached and shown not in breached:
             shown = max(breached, key=_Test.evidence)
-        buckets = tests.index(shown)
         outcome = Judgement.UNKNOWN
         if breached:
             outcome = Judgement.BREACH
-        elif not shown.evidence() and shown.n >= self._fewest_bad(limit, self._needed):
+        elif not shown.evidence() and shown.n >= self._test(limit, self._needed).to_breach():
             outcome = Judgement.KEPT
+        buckets = tests.index(shown)
         return Finding(
             limit=limit,
             outcome=outcome,
@@ -279,13 +293,9 @@ class Judge:
             needed=shown.needed,
             over=f"newest {buckets}" if buckets else "window",
             over_s=buckets * self._newest_bucket_s if buckets else self.sla.over,
-            to_breach=None if breached else min(test.to_breach() for test in tests),
+            to_breach=None if breached else _to_breach(tests),
             to_clear=max(test.to_clear() for test in breached) if breached else None,
         )
-
-    def _fewest_bad(self, limit: Limit, needed: float) -> int:
-        """Return how many calls, all of them bad, are a breach."""
-        return max(self.sla.min_bad, math.ceil(needed / -math.log(limit.share)))
 
 
 class _Test(NamedTuple):
@@ -319,6 +329,19 @@ def _evidence(n: int, bad: int, share: float) -> float:
     good = n - bad
     nats = bad * math.log(bad / (n * share))
     return nats + good * math.log(good / (n * (1 - share))) if good else nats
+
+
+def _to_breach(tests: Sequence[_Test]) -> int:
+    """Return the fewest further bad calls that make one of `tests` a breach; they are in all."""
+    fewest = tests[-1].to_breach()
+    for test in tests[:-1]:
+        if test.breach(more_bad=fewest - 1):
+            fewest = test.to_breach()
+    return fewest
+
+
+def _calls(count: int | None, kind: str) -> str:
+    return f"{count} more {kind} call{'' if count == 1 else 's'}"
 
 
 def _fewest(enough: Callable[[int], bool]) -> int:
