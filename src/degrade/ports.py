@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -17,7 +17,7 @@ from degrade.core.records import (
 )
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
 
-__all__ = ("Change", "Draft", "FlagStats", "StatsSource", "Store")
+__all__ = ("Change", "Draft", "FlagStats", "Keep", "StatsSource", "Store")
 
 Keep = Literal["keep"]
 
@@ -130,6 +130,9 @@ class Store(Protocol):
     def instances(self, *, within_s: float = 600.0) -> list[InstanceReport]:
         """Return the heartbeats not older than `within_s` seconds, newest first."""
         ...
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call back after every change made through this object, in the thread that made it."""
 
     def close(self) -> None:
         """Give back files and sockets; further calls raise `StoreError`."""

@@ -276,6 +276,6 @@ def valid_text(text: str) -> str:
 
 def _plain(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Return evidence as JSON values: what the log cannot hold becomes its text."""
-    values = to_jsonable_python(dict(evidence), inf_nan_mode="strings", fallback=str)
-    plain: dict[str, Any] = json.loads(valid_text(json.dumps(values, ensure_ascii=False)))
+    text = json.dumps(to_jsonable_python(dict(evidence), fallback=str), ensure_ascii=False)
+    plain: dict[str, Any] = json.loads(valid_text(text), parse_constant=str)
     return plain
