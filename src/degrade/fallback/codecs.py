@@ -16,11 +16,11 @@ import types
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic_core import from_json
 
@@ -186,6 +186,7 @@ class Codec:
             raise self._refused(f"JSON has nothing for {unfit}")
         self._schema = _fingerprint(adapter, returns)
         self._adapter = adapter
+        self._target = replace(self._target, scope={})  # holds the locals of whoever decorated
         return adapter
 
     def _iterator(self) -> UsageError:
@@ -242,8 +243,7 @@ def _fingerprint(adapter: TypeAdapter[tuple[Any]], returns: object) -> str:
 
 def _first_line(error: Exception) -> str:
     """Return what is wrong without the values, which may be nobody's business in a log."""
-    errors = getattr(error, "errors", None)
-    if callable(errors):
-        found = errors(include_url=False, include_input=False, include_context=False)
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_input=False, include_context=False)
         return "; ".join(f"{item['type']} at {item['loc']}" for item in found[:3])
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"

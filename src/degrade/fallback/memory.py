@@ -9,7 +9,8 @@ decoded. Past its share the oldest goes; a decoded result then is decoded again 
 
 Invariants: the sum of both never exceeds `max_bytes`; after `void` no call finds an entry made
 before, and none admitted before it can come in later; `entries` stays the same dictionary for the
-life of its book. All changes happen under one lock, which no call ever waits for.
+life of its book; a value that was decoded stays in its entry, and is let go by a new entry in its
+place, so that a call may read `value` twice. All changes happen under one lock, which no call ever waits for.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class _Undecoded:
 
 
 UNDECODED: Final = _Undecoded()
-"""Stands in `Entry.value` until a degraded call decodes it."""
+"""Stands in `Entry.value` until a degraded call decodes it; never comes back there."""
 
-_OVERHEAD = 900
+_OVERHEAD = 800
 """Bytes that an entry takes in the books and dictionaries beside its key and its result."""
 
 
@@ -75,6 +76,14 @@ class Entry:
         self.due = due
         self.size = 0
 
+    def undecoded(self) -> Entry:
+        """Return the same snapshot without its decoded value."""
+        fresh = Entry(
+            created=self.created, at=self.at, expires=self.expires, due=self.due, blob=self.blob
+        )
+        fresh.size = self.size
+        return fresh
+
 
 class Book:
     """The snapshots of one rung.
@@ -110,20 +119,19 @@ class Capture:
 
 
 _Place = tuple[Book, Key]
-_Item = tuple[Entry, int]
 
 
-class _Books(FIFOCache[_Place, _Item]):
+class _Books(FIFOCache[_Place, int]):
     """Bytes in order of writing; tells who goes when there is no room."""
 
-    def __init__(self, max_bytes: int, dropped: Callable[[_Place, _Item], None]) -> None:
-        super().__init__(max_bytes, getsizeof=lambda item: item[1])
+    def __init__(self, max_bytes: int, dropped: Callable[[_Place], None]) -> None:
+        super().__init__(max_bytes, getsizeof=lambda size: size)
         self._dropped = dropped
 
-    def popitem(self) -> tuple[_Place, _Item]:
-        place, item = super().popitem()
-        self._dropped(place, item)
-        return place, item
+    def popitem(self) -> tuple[_Place, int]:
+        place, size = super().popitem()
+        self._dropped(place)
+        return place, size
 
 
 class MemoryTier:
@@ -200,7 +208,7 @@ class MemoryTier:
             return
         try:
             if book.entries.get(key) is entry:
-                self._decoded[book, key] = (entry, size)
+                self._decoded[book, key] = size
                 entry.value = value
         finally:
             self._lock.release()
@@ -271,7 +279,7 @@ class MemoryTier:
             return False
         if older is not None:
             self._forget(book, key)
-        self._written[book, key] = (entry, entry.size)
+        self._written[book, key] = entry.size
         book.entries[key] = entry
         return True
 
@@ -279,12 +287,11 @@ class MemoryTier:
         self._written.pop((book, key), None)
         self._decoded.pop((book, key), None)
 
-    def _evicted(self, place: _Place, item: _Item) -> None:
+    def _evicted(self, place: _Place) -> None:
         book, key = place
-        if book.entries.get(key) is item[0]:
-            del book.entries[key]
+        book.entries.pop(key, None)
         self._decoded.pop(place, None)
 
-    def _undecode(self, place: _Place, item: _Item) -> None:  # noqa: ARG002 - one signature for both books
-        entry = item[0]
-        entry.value = UNDECODED
+    def _undecode(self, place: _Place) -> None:
+        book, key = place
+        book.entries[key] = book.entries[key].undecoded()

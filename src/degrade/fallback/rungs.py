@@ -171,7 +171,8 @@ def ladder(fallback: object) -> tuple[Rung[Any], ...]:
 
     Raises:
         UsageError: A value that is no rung or function (`bare-value`), a class (`bare-class`),
-            or a rung that can never be reached (`bad-rung`).
+            a second snapshot, or a rung that can never be reached
+            (`bad-rung`).
     """
     if isinstance(fallback, tuple) and not fallback:
         return ()
@@ -179,6 +180,11 @@ def ladder(fallback: object) -> tuple[Rung[Any], ...]:
         rungs = tuple(_step(item) for item in fallback)
     else:
         rungs = (_step(fallback),)
+    if sum(rung.kind is RungKind.SNAPSHOT for rung in rungs) > 1:
+        raise UsageError(
+            f"fallback={rungs!r}: a ladder has one snapshot; keep the one with the longer max_age",
+            code="bad-rung",
+        )
     for rung, after in pairwise(rungs):
         if rung.final:
             raise UsageError(
