@@ -33,7 +33,7 @@ check: ## Lint, check the format and the types, and build the docs with warnings
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m pyright
+	$(RUN) -m pyright --pythonpath $(RUN)
 	$(SPHINX) docs docs/_build/html
 
 .PHONY: format

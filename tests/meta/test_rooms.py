@@ -9,8 +9,8 @@ import pytest
 
 from tests.meta.sources import PACKAGE, files, imports, module_name
 
-# The rank table, lowest first. Within the two lowest ranks the order is total, so that there
-# is no cycle: units and clock use errors, ports uses core.
+# The rank table, lowest first. Within the ranks 0, 1 and 4 the order is total, so that there is
+# no cycle: units and clock use errors, ports uses core, compose uses settings.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"units", "clock"}),
@@ -19,6 +19,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"fallback", "stores", "signals", "incidents", "notify", "telemetry"}),
     frozenset({"runtime"}),
     frozenset({"settings"}),
+    frozenset({"compose"}),
     frozenset({"control"}),
     frozenset({"rehearse", "web", "integrations", "testing"}),
     frozenset({"cli"}),
