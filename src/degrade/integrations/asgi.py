@@ -167,17 +167,13 @@ class DegradeMiddleware:
             return 200, json.dumps(body).encode(), CONTENT_TYPE
 
     def _scraper(self, registry: CollectorRegistry | None) -> Page:
-        from prometheus_client import CollectorRegistry  # noqa: PLC0415 - only when asked for
+        from degrade.telemetry.prometheus import alone, scrape  # noqa: PLC0415 - only when asked for
 
-        from degrade.telemetry.prometheus import register, scrape  # noqa: PLC0415 - as above
-
-        if registry is None:
-            registry = CollectorRegistry()
-            register(_Current(self._source), registry)
+        shown = alone(_Current(self._source)) if registry is None else registry
 
         def show(scope: Scope) -> tuple[int, bytes, str]:
             accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-            return 200, *scrape(registry, accept.decode("latin-1"))
+            return 200, *scrape(shown, accept.decode("latin-1"))
 
         return show
 

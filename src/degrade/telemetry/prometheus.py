@@ -30,7 +30,7 @@ from degrade.core.words import CallClass, Mode, Outcome, Phase
 from degrade.ports import FlagStats, StatsSource
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 
-__all__ = ("FlagCollector", "register", "scrape")
+__all__ = ("FlagCollector", "alone", "register", "scrape")
 
 log = logging.getLogger("degrade.telemetry")
 
@@ -65,6 +65,13 @@ def register(source: StatsSource, registry: CollectorRegistry | None = None) -> 
     collector = FlagCollector(source)
     (REGISTRY if registry is None else registry).register(collector)
     return collector
+
+
+def alone(source: StatsSource) -> CollectorRegistry:
+    """Return a registry that shows nothing but the flags of a runtime."""
+    registry = CollectorRegistry()
+    register(source, registry)
+    return registry
 
 
 def scrape(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
@@ -137,7 +144,7 @@ _PLAIN = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 _READ: dict[str, Callable[[FlagStats], Iterable[tuple[tuple[str, ...], float]]]] = {
     "degrade_calls_total": lambda flag: [((c,), flag.calls.get(c, 0)) for c in CallClass],
     "degrade_primary_total": lambda flag: [((o,), flag.primary.get(o, 0)) for o in Outcome],
-    "degrade_rung_served_total": lambda flag: [((r,), n) for r, n in flag.rungs.items()],
+    "degrade_rung_served_total": lambda flag: [((r,), n) for r, n in _rungs(flag).items()],
     "degrade_oldest_age_seconds": lambda flag: (
         [] if flag.oldest_age_s is None else [((), flag.oldest_age_s)]
     ),
@@ -150,6 +157,12 @@ _READ: dict[str, Callable[[FlagStats], Iterable[tuple[tuple[str, ...], float]]]]
         ((r,), n) for r, n in flag.captures_skipped.items()
     ],
 }
+
+
+def _rungs(flag: FlagStats) -> dict[str, int]:
+    counts: dict[str, int] = dict.fromkeys(flag.ladder or (), 0)
+    counts.update(flag.rungs)
+    return counts
 
 
 def _buckets(flag: FlagStats) -> list[tuple[str, float]]:

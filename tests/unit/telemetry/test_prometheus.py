@@ -140,12 +140,21 @@ def test_a_bound_that_a_source_leaves_out_holds_what_the_one_below_holds():
 
 def test_a_flag_that_was_never_called_starts_its_known_series_at_zero():
     fresh = dataclasses.replace(
-        RANKING, calls={}, primary={}, transitions={}, durations={}, oldest_age_s=None
+        RANKING,
+        calls={},
+        primary={},
+        rungs={},
+        transitions={},
+        durations={},
+        oldest_age_s=None,
+        ladder=(RungKind.SNAPSHOT, RungKind.DEFAULT),
     )
     found = samples(Fixed((fresh,), age_s=None))
 
     assert of(found, "degrade_calls_total", flag="feed.ranking", class_="failed") == 0
     assert of(found, "degrade_primary_total", flag="feed.ranking", outcome="success") == 0
+    for rung in ("snapshot", "default"):
+        assert of(found, "degrade_rung_served_total", flag="feed.ranking", rung=rung) == 0
     key = {"flag": "feed.ranking", "from_": "steady", "to": "degraded"}
     assert of(found, "degrade_transitions_total", **key) == 0
     key["from_"] = key["to"] = "recovering"
