@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +33,24 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Guarantees", "Cost", "Source"]
+
+
+def _mark_blocks(
+    _app: Sphinx, _what: str, _name: str, _of: object, _: object, lines: list[str]
+) -> None:
+    """Show the indented blocks of docstrings, code and tables, as they stand."""
+    marked: list[str] = []
+    above = ""
+    for line in lines:
+        deeper = len(line) - len(line.lstrip()) > len(above) - len(above.lstrip())
+        opens_block = line.strip() and deeper and not marked[-1].strip()
+        if opens_block and not above.lstrip().startswith(("* ", "- ", "..")) and above[-2:] != "::":
+            marked += [above[: len(above) - len(above.lstrip())] + "::", ""]
+        marked.append(line)
+        above = line if line.strip() else above
+    lines[:] = marked
+
+
+def setup(app: Sphinx) -> None:
+    """Read docstrings before napoleon does."""
+    app.connect("autodoc-process-docstring", _mark_blocks, priority=400)

@@ -18,7 +18,7 @@ TEXT = frozenset({".py", ".md", ".toml", ".html", ".css", ".js", ".lua", ".sql",
 PLACES = ("src", "tests", "docs", "examples", "benchmarks", ".ci", "Makefile", "README.md")
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X:")))
 SILENCED = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma:)")
-REASONED = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma:)\S*[^-]* - \w.{3,}")
+REASONED = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma:)\S*[^-#]* [-#] \w.{3,}")
 
 
 def all_texts() -> list[Path]:
