@@ -1,0 +1,207 @@
+"""The feed: what readers talk to. Its two dependencies on the ranker are guarded by `degrade`.
+
+GET /feed?user=   the stories for a reader, as JSON
+GET /?user=       the same as a page
+GET /pages        how many pages were shown, by flag and class, for the checks of the demo
+GET /metrics, /degrade/health
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import aiohttp
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Route
+
+from degrade import SLA, Recovery, default, degradable, omit, served, snapshot
+from degrade.integrations.asgi import DegradeMiddleware
+from examples.news_feed.page import render
+from examples.news_feed.readers import reader_id
+from examples.news_feed.serve import serve
+from examples.news_feed.stories import PAGE, Story, load, newest
+
+__all__ = ("FLAGS", "app", "desk")
+
+FLAGS = ("feed.ranking", "feed.analytics")
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A story chosen for a reader; the score is the ranker's, 0 without one."""
+
+    story: str
+    published: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The stories for a reader, in order; the nonce is that of the ranker's answer."""
+
+    nonce: str | None
+    picks: tuple[Pick, ...]
+
+
+class Desk:
+    """What a process works with: the stories, and the connections to the ranker."""
+
+    def __init__(self) -> None:
+        self.stories: dict[str, Story] = {}
+        self.newest = Feed(nonce=None, picks=())
+        self.pages: Counter[tuple[str, str]] = Counter()
+        self.ranker_url = ""
+        self.ranker: aiohttp.ClientSession | None = None
+
+    def stock(self, stories: Sequence[Story], ranker_url: str) -> None:
+        """Take the stories, and the address of the ranker."""
+        self.stories = {story.id: story for story in stories}
+        picks = (Pick(story.id, story.published, 0.0) for story in newest(stories))
+        self.newest = Feed(nonce=None, picks=tuple(picks))
+        self.ranker_url = ranker_url
+
+    @asynccontextmanager
+    async def open(self, _: Starlette) -> AsyncIterator[None]:
+        """Keep connections to the ranker open while the application runs."""
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        async with aiohttp.ClientSession(self.ranker_url, connector=connector) as self.ranker:
+            yield
+
+    async def ask(self, method: str, path: str, **options: Any) -> Any:
+        """Return the ranker's answer to a request, decoded."""
+        if self.ranker is None:
+            raise RuntimeError("the application has not started")
+        async with self.ranker.request(method, path, **options) as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+
+desk = Desk()
+
+
+def newest_first(feed: Feed) -> Feed:
+    """Return what was once ranked for a reader in plain order; stories gone since are left out."""
+    picks = [pick for pick in feed.picks if pick.story in desk.stories]
+    return replace(feed, picks=tuple(sorted(picks, key=lambda pick: (-pick.published, pick.story))))
+
+
+def newest_stories(user: str) -> Feed:  # noqa: ARG001 - the same for everyone
+    """Return the newest stories."""
+    return desk.newest
+
+
+@degradable(
+    "feed.ranking",
+    level=2,
+    owner="team-feed",
+    message="Stories are shown newest first, without your personal order.",
+    sla=SLA(p99="250ms", errors="5%"),
+    deadline="180ms",
+    recovery=Recovery(step_time="3s"),
+    fallback=[snapshot(max_age="1h", transform=newest_first), default(newest_stories)],
+)
+async def ranked_feed(user: str) -> Feed:
+    """Return the stories that the ranker chose for a reader, best first."""
+    answer = await desk.ask("GET", "/rank", params={"user": user, "count": PAGE})
+    picks = (
+        Pick(best["id"], desk.stories[best["id"]].published, best["score"])
+        for best in answer["stories"]
+    )
+    return Feed(nonce=answer["nonce"], picks=tuple(picks))
+
+
+@degradable(
+    "feed.analytics",
+    level=3,
+    owner="team-insight",
+    sla=SLA(errors="5%"),
+    deadline="50ms",
+    recovery=Recovery(step_time="3s"),
+    fallback=omit(),
+)
+async def record_view(user: str) -> int:
+    """Tell the collector that a reader looks at the feed, and return its receipt."""
+    answer = await desk.ask("POST", "/views", json={"user": user})
+    return int(answer["receipt"])
+
+
+async def feed(request: Request) -> JSONResponse:
+    """Answer with the stories for a reader."""
+    user = _reader(request)
+    chosen, receipt = await asyncio.gather(ranked_feed(user), record_view(user))
+    stories = [
+        {
+            "id": pick.story,
+            "title": desk.stories[pick.story].title,
+            "section": desk.stories[pick.story].section,
+            "published": pick.published,
+            "score": pick.score,
+        }
+        for pick in chosen.picks
+    ]
+    return JSONResponse(
+        {"user": user, "nonce": chosen.nonce, "receipt": receipt, "stories": stories}
+    )
+
+
+async def front(request: Request) -> HTMLResponse:
+    """Show the page of a reader, with a notice while it is degraded."""
+    user = _reader(request)
+    chosen, _ = await asyncio.gather(ranked_feed(user), record_view(user))
+    degraded = {answer.flag: answer for answer in served()}
+    for flag in FLAGS:
+        desk.pages[flag, "degraded" if flag in degraded else "full"] += 1
+    stories = [desk.stories[pick.story] for pick in chosen.picks]
+    notice = degraded.get("feed.ranking")
+    return HTMLResponse(render(stories, user, notice, personal=bool(chosen.nonce), now=time.time()))
+
+
+async def pages(_: Request) -> JSONResponse:
+    """Tell how many pages were shown."""
+    counted = {flag: {"full": 0, "degraded": 0} for flag in FLAGS}
+    for (flag, kind), count in desk.pages.items():
+        counted[flag][kind] = count
+    return JSONResponse(counted)
+
+
+def _reader(request: Request) -> str:
+    return request.query_params.get("user") or reader_id(0)
+
+
+def _subject(scope: MutableMapping[str, Any]) -> str | None:
+    users = parse_qs(scope["query_string"].decode("latin-1")).get("user")
+    return users[0] if users else None
+
+
+app = Starlette(
+    routes=[Route("/", front), Route("/feed", feed), Route("/pages", pages)],
+    middleware=[Middleware(DegradeMiddleware, subject=_subject, metrics_path="/metrics")],
+    lifespan=desk.open,
+)
+
+
+def main() -> None:
+    """Serve the feed; the store is named by `DEGRADE_STORE`."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--ranker", required=True)
+    parser.add_argument("--stories", type=Path, required=True)
+    options = parser.parse_args()
+    desk.stock(load(options.stories), options.ranker)
+    serve(app, options.port)
+
+
+if __name__ == "__main__":
+    main()

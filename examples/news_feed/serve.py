@@ -1,0 +1,43 @@
+"""How a process of the example serves an application: one place for the settings of uvicorn."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import signal
+import sys
+
+import uvicorn
+from starlette.types import ASGIApp
+
+__all__ = ("die_with_parent", "serve")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it ends, however it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def serve(app: ASGIApp, port: int) -> None:
+    """Serve on loopback until SIGTERM.
+
+    Connections are kept for longer than any client of the example keeps them idle, so that no
+    request is ever written into one that is being closed.
+    """
+    die_with_parent()
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as the process; do not walk it again
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="asyncio",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
