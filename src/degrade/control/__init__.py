@@ -1,0 +1,20 @@
+"""The operator's verbs; the only door for humans: CLI, dashboard and code all call it."""
+
+from __future__ import annotations
+
+from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
+from degrade.control.status import Advice, FlagStatus, InstanceStatus, Status, Why
+from degrade.control.verbs import Control
+
+__all__ = (
+    "Advice",
+    "Control",
+    "FlagStatus",
+    "Held",
+    "InstanceStatus",
+    "LevelOrdered",
+    "LevelReleased",
+    "Released",
+    "Status",
+    "Why",
+)

@@ -1,0 +1,103 @@
+"""What may be ordered, by whom and on what: the checks of the operator's verbs."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+import re
+from collections.abc import Iterable
+
+from degrade.core.words import HoldMode
+from degrade.errors import ConfigError, UnknownFlagError
+from degrade.runtime.flags import declared
+from degrade.stores.apply import valid_text
+from degrade.units import Duration, seconds
+
+__all__ = (
+    "bad",
+    "check_name",
+    "checked_for",
+    "checked_reason",
+    "declared_here",
+    "hold_mode",
+    "operator",
+    "unknown",
+)
+
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
+_LONGEST_REASON = 1_000
+
+
+def operator() -> str:
+    """Return who runs this process: the user of the operating system, also behind sudo."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name; KeyError before 3.13
+        user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {user})" if behind and behind != user else user
+
+
+def check_name(flag: str) -> None:
+    """Refuse what no declaration would accept."""
+    if not _NAME.fullmatch(flag):
+        raise ConfigError(
+            f"{flag!r} cannot be the name of a flag: 1 to 100 letters, digits, '_', '.' or '-'",
+            code="bad-name",
+        )
+
+
+def declared_here() -> Iterable[str]:
+    """Return the flags that this very process declares, which it may not have reported yet."""
+    return [flag.name for flag in declared()]
+
+
+def unknown(flag: str, known: Iterable[str]) -> UnknownFlagError:
+    """Return the error for a name that nobody declared, with the closest names."""
+    names = sorted(set(known) - {"*"})
+    close = difflib.get_close_matches(flag, names, n=3, cutoff=0.5)
+    if close:
+        hint = f"did you mean {' or '.join(repr(name) for name in close)}?"
+    elif names:
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        hint = f"declared are: {shown}"
+    else:
+        hint = "no process has declared any flag in this store and namespace yet"
+    return UnknownFlagError(f"no flag {flag!r} is declared; {hint}")
+
+
+def hold_mode(mode: HoldMode | str) -> HoldMode:
+    """Return the mode that a text names."""
+    try:
+        return HoldMode(mode)
+    except ValueError:
+        known = [item.value for item in HoldMode]
+        close = difflib.get_close_matches(str(mode), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise bad(f"mode={mode!r} is none of {', '.join(known)}{hint}") from None
+
+
+def checked_for(for_: Duration | None) -> float | None:
+    """Return how long an order lasts, seconds; None is until released."""
+    if for_ is None:
+        return None
+    for_s = seconds(for_, what="for")
+    if for_s <= 0:
+        raise bad(f"for={for_!r}: a hold lasts longer than nothing; None means until released")
+    return for_s
+
+
+def checked_reason(reason: str) -> str:
+    """Return a reason without the space around it."""
+    text = valid_text(reason).strip()
+    if not text:
+        raise bad("a reason is required; others read it in the log at 3 a.m.")
+    if len(text) > _LONGEST_REASON:
+        raise bad(f"the reason has {len(text)} characters; at most {_LONGEST_REASON}")
+    return text
+
+
+def bad(message: str) -> ConfigError:
+    """Return the error for an order that cannot be given."""
+    return ConfigError(message, code="bad-hold")

@@ -1,0 +1,395 @@
+"""`Control`: what a human can order, in code as on the command line."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from degrade.clock import Clock, SystemClock
+from degrade.control.checks import (
+    bad,
+    check_name,
+    checked_for,
+    checked_reason,
+    declared_here,
+    hold_mode,
+    operator,
+    unknown,
+)
+from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
+from degrade.control.status import EVERY, Status, Why, fold_status, fold_why, in_force
+from degrade.core.records import Event, EventType, Hold, LevelOrder
+from degrade.core.words import HoldMode
+from degrade.errors import StoreError
+from degrade.ports import Change, Keep, Store
+from degrade.stores.apply import valid_text
+from degrade.stores.local import LocalHolds
+from degrade.units import Duration, Ratio, ratio
+
+__all__ = ("Control",)
+
+
+class Control:
+    """The operator's verbs over one store.
+
+    Args:
+        store: What the processes read.
+        actor: Who acts, for the log; the user of the operating system when None.
+        clock: Stamps local holds; holds in the store have the store's time.
+        local: The file of local holds; the user's own, of the store's namespace, when None.
+        namespace: Which fleet, for people and for the local file.
+
+    Guarantees:
+        A verb that returns has written its change and its event, as one. No verb fails because
+        somebody else was faster. With `local=True`, `hold` and `release` need no store.
+
+    Cost:
+        Blocks: reads or writes the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        actor: str | None = None,
+        clock: Clock | None = None,
+        local: LocalHolds | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        self._store = store
+        self._actor = operator() if actor is None else actor
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._namespace = namespace or str(getattr(store, "namespace", "default"))
+        self._local = LocalHolds(self._namespace, clock=self._clock) if local is None else local
+        self._instance = f"{socket.gethostname()}/{os.getpid()}"
+
+    # looking
+
+    def status(self, flag: str | None = None) -> Status:
+        """Return how every flag, or one, stands, and what to do now.
+
+        Raises:
+            UnknownFlagError: `flag` is neither declared nor held; the message has the closest.
+            StoreError: The store cannot be read.
+        """
+        reports = self._store.instances()
+        state, flags = self._store.read(), self._store.flags()
+        try:
+            local = self._local.read()
+        except StoreError:  # a damaged file of this host must not hide how the fleet stands
+            local = {}
+        status = fold_status(
+            state,
+            flags=flags,
+            reports=reports,
+            local=local,
+            store=self._store.url,
+            namespace=self._namespace,
+            only=flag,
+        )
+        if flag is not None and not status.flags:
+            raise unknown(flag, {*flags, *state.holds, *declared_here()})
+        return status
+
+    def why(self, flag: str, *, events: int = 10) -> Why:
+        """Return why a flag is as it is: orders, evidence of each instance, its last events.
+
+        Raises:
+            UnknownFlagError: `flag` is neither declared nor held; the message has the closest.
+            StoreError: The store cannot be read.
+        """
+        status = self.status(flag)
+        return fold_why(
+            status,
+            flag,
+            self._store.instances(),
+            self._store.events(flag=flag, limit=events),
+        )
+
+    def events(
+        self, since: str | None = None, flag: str | None = None, *, limit: int = 1_000
+    ) -> list[Event]:
+        """Return events after the id `since`, oldest first; without it the newest `limit`.
+
+        Raises:
+            ConfigError: `since` is no event id.
+            StoreError: The store cannot be read.
+        """
+        return self._store.events(since=since, flag=flag, limit=limit)
+
+    # flags
+
+    def hold(
+        self,
+        flag: str,
+        mode: HoldMode | str,
+        *,
+        for_: Duration | None,
+        reason: str,
+        actor: str | None = None,
+        dial: Ratio = 1.0,
+        force: bool = False,
+        local: bool = False,
+    ) -> Held:
+        """Order a mode for a flag, whatever the automation thinks.
+
+        Args:
+            flag: A declared flag, or `*` for every flag.
+            mode: `normal`, `degraded`, `off` or `observe`.
+            for_: How long; None means until released.
+            reason: Why, for those who read the log.
+            actor: Who; that of this `Control` when None.
+            dial: The share of calls that a `degraded` hold degrades.
+            force: Hold a flag that no process has declared.
+            local: On this host alone, by a file; the way to act when the store is dead. It
+                replaces the store's hold on that flag here.
+
+        Raises:
+            UnknownFlagError: The flag is not declared; the message has the closest.
+            ConfigError: A value cannot be used (codes `bad-hold`, `bad-name`, `bad-ratio`, ...).
+            StoreError: The store, or the local file, cannot be used.
+        """
+        asked = hold_mode(mode)
+        share = ratio(dial, what="dial")
+        if share == 0 or (asked is not HoldMode.DEGRADED and share != 1):
+            raise bad(f"dial={dial!r} with {asked}: only a degraded hold has a dial, above 0")
+        for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
+        unchecked = self._check_declared(flag, force=force, tolerant=local)
+        now = self._clock.wall() if local else self._store.read().now
+        hold = Hold(
+            mode=asked,
+            dial=share,
+            actor=who,
+            reason=why,
+            at=now,
+            until=None if for_s is None else now + for_s,
+        )
+        if local:
+            before = self._local.hold(flag, hold)
+            return Held(
+                flag=flag, hold=hold, replaced=before, epoch=None, event=None, local=True,
+                where=str(self._local.path), unchecked=unchecked,
+            )  # fmt: skip
+        (event,) = self._change("hold", who, why, holds={flag: hold})
+        return self._held(flag, event)
+
+    def extend(
+        self,
+        flag: str,
+        *,
+        for_: Duration | None,
+        reason: str = "still needed",
+        actor: str | None = None,
+    ) -> Held:
+        """Let a hold last for `for_` from now, or until released; everything else of it stays.
+
+        Raises:
+            ConfigError: There is no hold, or it lasts longer already (code `bad-hold`).
+            StoreError: The store cannot be read or written.
+        """
+        for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
+        self._check_declared(flag, force=False, tolerant=False)
+        state = self._store.read()
+        hold = state.holds.get(flag)
+        if hold is None or not in_force(hold, state.now):
+            raise bad(f"there is no hold on {flag!r} to extend; make one with hold")
+        until = None if for_s is None else state.now + for_s
+        if until is not None and (hold.until is None or until < hold.until):
+            lasts = "until released" if hold.until is None else f"{hold.until - state.now:.0f} s"
+            raise bad(
+                f"the hold on {flag!r} lasts longer already ({lasts}); "
+                "release it, or hold anew, to end it sooner"
+            )
+        longer = hold.model_copy(update={"until": until})
+        events = self._change("extended", who, why, holds={flag: longer})
+        if not events:
+            raise bad(f"the hold on {flag!r} has ended meanwhile; make one with hold")
+        return self._held(flag, events[0])
+
+    def release(
+        self,
+        flag: str,
+        *,
+        reason: str,
+        actor: str | None = None,
+        now: bool = False,
+        local: bool = False,
+    ) -> Released:
+        """Remove the hold on a flag, or with `*` every hold; traffic comes back step by step.
+
+        Args:
+            flag: A flag, or `*`.
+            reason: Why.
+            actor: Who; that of this `Control` when None.
+            now: Full traffic at once, without recovery steps.
+            local: Remove this host's local hold, not the store's.
+
+        Raises:
+            UnknownFlagError: The flag is neither held nor declared; the message has the closest.
+            ConfigError: The reason is empty (code `bad-hold`).
+            StoreError: The store, or the local file, cannot be used.
+        """
+        why, who = checked_reason(reason), self._who(actor)
+        if local:
+            removed = self._local.release(flag)
+            return Released(
+                flag=flag, holds=removed, epoch=None, now=now, local=True,
+                where=str(self._local.path),
+            )  # fmt: skip
+        state = self._store.read()
+        if flag == EVERY:
+            names = list(state.holds)
+        else:
+            names = [flag]
+            self._check_declared(flag, force=False, tolerant=False)
+        events = self._change("released", who, why, holds=dict.fromkeys(names), now=now)
+        holds = {
+            event.flag: Hold.model_validate(event.evidence["hold"])
+            for event in events
+            if event.flag is not None
+        }
+        return Released(
+            flag=flag,
+            holds=holds,
+            epoch=events[0].epoch if events else None,
+            now=now,
+            local=False,
+            where=self._store.url,
+            still=self._still(flag),
+        )
+
+    # levels
+
+    def order_level(
+        self, level: int, *, for_: Duration | None, reason: str, actor: str | None = None
+    ) -> LevelOrdered:
+        """Degrade every flag whose level is at least `level`; flags without a level stay.
+
+        Args:
+            level: 3 (users hardly notice), 2, or 1 (emergency only).
+            for_: How long; None means until released.
+            reason: Why.
+            actor: Who; that of this `Control` when None.
+
+        Raises:
+            ConfigError: A value cannot be used (codes `bad-hold`, `bad-duration`).
+            StoreError: The store cannot be read or written.
+        """
+        if isinstance(level, bool) or level not in (1, 2, 3):
+            raise bad(f"level={level!r}: order 3 (users hardly notice), 2, or 1 (emergency only)")
+        for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
+        now = self._store.read().now
+        until = None if for_s is None else now + for_s
+        order = LevelOrder(level=level, actor=who, reason=why, at=now, until=until)
+        (event,) = self._change("level", who, why, level=order)
+        replaced = event.evidence["replaced"]
+        state, flags = self._store.read(), self._store.flags()
+        concerned = [name for name, info in flags.items() if (info.level or 0) >= level]
+        exempt = [
+            name
+            for name in concerned
+            if (hold := state.holds.get(name)) is not None
+            and hold.mode is HoldMode.NORMAL
+            and in_force(hold, state.now)
+        ]
+        return LevelOrdered(
+            order=LevelOrder.model_validate(event.evidence["level"]),
+            replaced=None if replaced is None else LevelOrder.model_validate(replaced),
+            epoch=event.epoch,
+            event=event.id,
+            flags=tuple(concerned),
+            exempt=tuple(exempt),
+        )
+
+    def release_level(
+        self, *, reason: str, actor: str | None = None, now: bool = False
+    ) -> LevelReleased:
+        """Remove the ordered level; flags come back one after the other, step by step.
+
+        Args:
+            reason: Why.
+            actor: Who; that of this `Control` when None.
+            now: Full traffic at once, without recovery steps.
+
+        Raises:
+            ConfigError: The reason is empty (code `bad-hold`).
+            StoreError: The store cannot be read or written.
+        """
+        why, who = checked_reason(reason), self._who(actor)
+        events = self._change("level_released", who, why, level=None, now=now)
+        if not events:
+            return LevelReleased(order=None, epoch=None, now=now)
+        order = LevelOrder.model_validate(events[0].evidence["level"])
+        return LevelReleased(order=order, epoch=events[0].epoch, now=now)
+
+    # helpers
+
+    def _change(
+        self,
+        kind: EventType,
+        actor: str,
+        reason: str,
+        *,
+        holds: dict[str, Hold] | dict[str, Hold | None] | None = None,
+        level: LevelOrder | Keep | None = "keep",
+        now: bool = False,
+    ) -> tuple[Event, ...]:
+        return self._store.change(
+            Change(
+                type=kind,
+                actor=actor,
+                reason=reason,
+                instance=self._instance,
+                holds=dict(holds or {}),
+                level=level,
+                now=now,
+            )
+        )
+
+    def _held(self, flag: str, event: Event) -> Held:
+        replaced = event.evidence["replaced"]
+        return Held(
+            flag=flag,
+            hold=Hold.model_validate(event.evidence["hold"]),
+            replaced=None if replaced is None else Hold.model_validate(replaced),
+            epoch=event.epoch,
+            event=event.id,
+            local=False,
+            where=self._store.url,
+        )
+
+    def _who(self, actor: str | None) -> str:
+        who = valid_text(self._actor if actor is None else actor).strip()
+        if not who:
+            raise bad("actor is empty; say who acts")
+        return who[:200]
+
+    def _check_declared(self, flag: str, *, force: bool, tolerant: bool) -> bool:
+        """Refuse names that nobody declared; return whether that could not be found out."""
+        if flag == EVERY:
+            return False
+        try:
+            known = {*self._store.flags(), *self._store.read().holds, *declared_here()}
+        except StoreError:
+            if not tolerant:
+                raise
+            known = set()
+        unchecked = not known and tolerant
+        if flag not in known and not force and not unchecked:
+            raise unknown(flag, known)
+        if flag not in known:
+            check_name(flag)
+        return unchecked
+
+    def _still(self, flag: str) -> str | None:
+        state = self._store.read()
+        everyone = state.holds.get(EVERY)
+        if flag != EVERY and everyone is not None and in_force(everyone, state.now):
+            return f"{everyone.mode} by the hold on every flag, of {everyone.actor}; release '*'"
+        info, level = self._store.flags().get(flag), state.level
+        concerned = flag == EVERY or (
+            level is not None and info is not None and (info.level or 0) >= level.level
+        )
+        if level is not None and in_force(level, state.now) and concerned:
+            return f"degraded by level {level.level}, ordered by {level.actor}; level release"
+        return None
