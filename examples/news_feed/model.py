@@ -51,9 +51,9 @@ def train(seen: Interactions, stories: Sequence[Story], *, readers: int) -> Mode
     """Fit the model; takes a few hundredths of a second for a few hundred readers and stories."""
     features = _features(stories)
     shown = np.bincount(seen.story, minlength=len(stories))
-    base = seen.read.mean()
-    above = np.bincount(seen.story, weights=seen.read - base, minlength=len(stories))
-    lift = base + above / (shown + _RIDGE_LIFT)
+    base = float(seen.read.mean())
+    above: Matrix = np.bincount(seen.story, weights=seen.read - base, minlength=len(stories))
+    lift: Matrix = base + above / (shown + _RIDGE_LIFT)
     rest = seen.read - lift[seen.story]
     width = features.shape[1]
     gram = np.zeros((readers, width, width))

@@ -1,0 +1,55 @@
+"""Run the demo: `python -m examples.news_feed [--feed FILE_OR_URL] [--out FOLDER]`.
+
+Exit codes: 0 every check holds, 1 one does not, 2 the demo cannot run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from degrade.errors import DegradeError
+from examples.news_feed.demo import Demo
+from examples.news_feed.script import ScriptError
+from examples.news_feed.stories import bundled, from_feed
+
+__all__ = ("main",)
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.news_feed",
+        description="A news feed that goes on answering while its ranker is frozen and killed.",
+    )
+    parser.add_argument(
+        "--feed", metavar="FILE_OR_URL", help="an RSS or Atom feed instead of the bundled stories"
+    )
+    parser.add_argument("--out", type=Path, default=Path("run-output"), help="where results go")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        stories = from_feed(options.feed) if options.feed else bundled()
+        return asyncio.run(_run(Demo(console, stories, options.out)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("interrupted; every process was stopped")
+        return 130
+    except (ScriptError, DegradeError, OSError, ValueError) as error:
+        console.print(f"[bold red]the demo cannot run:[/] {error}", highlight=False)
+        return 2
+
+
+async def _run(demo: Demo) -> int:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return 0 if await demo.run() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

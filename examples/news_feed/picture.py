@@ -1,0 +1,98 @@
+"""The picture of a run: what readers got, how long it took, and where the dials stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from examples.news_feed.checks import ANALYTICS, FAULTS, RANKING
+from examples.news_feed.seconds import Second
+
+__all__ = ("draw",)
+
+_COLOURS: Final = {
+    "full": "#3f7d58", "snapshot": "#d9a441", "default": "#b5651d", "failed": "#b3261e",
+}  # fmt: skip
+_FAULTS: Final = {"freeze": "ranker frozen", "kill": "ranker killed"}
+_ORDERS: Final = (("level", "level_end", "level 3"), ("off", "off_end", "ranking off"))
+_LIMIT_MS: Final = 250
+
+
+def draw(seconds: Sequence[Second], marks: Mapping[str, float], started: float, path: Path) -> None:
+    """Write the picture as PNG."""
+    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    shares, latency, dial = figure.subplots(3, 1, sharex=True, height_ratios=(5, 3, 3))
+    times = [second.at - started for second in seconds]
+    _shares(shares, times, seconds)
+    _latency(latency, times, seconds)
+    _dial(dial, times, seconds)
+    for axes in (shares, latency, dial):
+        _spans(axes, marks, started, named=axes is shares)
+    if times:
+        dial.set_xlim(times[0], times[-1])
+    dial.set_xlabel("seconds since the start")
+    figure.suptitle("A news feed while its ranker is frozen, killed and brought back")
+    figure.savefig(path, dpi=130)
+
+
+def _shares(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
+    counts = {
+        "full": [second.share(second.full) for second in seconds],
+        "snapshot": [second.share(second.snapshot) for second in seconds],
+        "default": [second.share(second.default) for second in seconds],
+        "failed": [second.share(second.bad) for second in seconds],
+    }
+    colours = [_COLOURS[name] for name in counts]
+    axes.stackplot(times, *counts.values(), labels=list(counts), colors=colours, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of answers")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.legend(loc="lower left", ncols=4, framealpha=0.9)
+
+
+def _latency(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
+    for name, colour in (("p99", "#2b4c7e"), ("p50", "#8fa9cf")):
+        values = [1e3 * (getattr(second, name) or 0.0) for second in seconds]
+        axes.plot(times, values, color=colour, linewidth=1.3, label=name)
+    axes.axhline(_LIMIT_MS, color="#b3261e", linestyle=":", linewidth=1, label="SLA p99")
+    axes.set_ylim(0, 1.25 * _LIMIT_MS)
+    axes.set_ylabel("milliseconds")
+    axes.legend(loc="upper left", ncols=3, framealpha=0.9)
+
+
+def _dial(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
+    for flag, colour, style in ((RANKING, "#2b4c7e", "-"), (ANALYTICS, "#7b5ea7", "--")):
+        known = [(at, second.flags[flag].dial) for at, second in zip(times, seconds, strict=True)
+                 if flag in second.flags]  # fmt: skip
+        axes.step(
+            [at for at, _ in known], [value for _, value in known],
+            where="post", color=colour, linestyle=style, linewidth=1.4, label=flag,
+        )  # fmt: skip
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_ylabel("dial")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.legend(loc="upper left", ncols=2, framealpha=0.9)
+
+
+def _spans(axes: Axes, marks: Mapping[str, float], started: float, *, named: bool) -> None:
+    """Shade the outages red and the operator's orders grey, with their names on top."""
+    outages = ((start, end, _FAULTS[start], "#b3261e") for start, end in FAULTS)
+    orders = ((start, end, name, "#555555") for start, end, name in _ORDERS)
+    for start, end, name, colour in (*outages, *orders):
+        if start not in marks or end not in marks:
+            continue
+        left, right = marks[start] - started, marks[end] - started
+        axes.axvspan(left, right, color=colour, alpha=0.13, linewidth=0)
+        axes.axvline(left, color=colour, linewidth=0.8)
+        axes.axvline(right, color=colour, linewidth=0.8, linestyle=":")
+        if named:
+            where = ((left + right) / 2, 1.02)
+            axes.annotate(
+                name, where, ha="center", va="bottom", color=colour, annotation_clip=False
+            )

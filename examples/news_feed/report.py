@@ -1,0 +1,60 @@
+"""What remains of a run: a summary on the console, a JSON file, and a picture."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import degrade
+from examples.news_feed.checks import Check, Run
+from examples.news_feed.classify import Kind
+from examples.news_feed.picture import draw
+from examples.news_feed.seconds import Second
+
+__all__ = ("summarise", "write")
+
+
+def summarise(console: Console, checks: Sequence[Check]) -> None:
+    """Print every check with its figure."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
+    table.add_column("")
+    table.add_column("what must hold")
+    table.add_column("what was seen")
+    for check in checks:
+        mark = "[green]ok[/]" if check.ok else "[bold red]FAILED[/]"
+        table.add_row(mark, check.name, check.figure)
+    console.print()
+    console.print(table, soft_wrap=True)
+    console.print()
+
+
+def write(folder: Path, run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> None:
+    """Write `run.json` and `run.png`."""
+    draw(seconds, run.marks, run.started, folder / "run.png")
+    text = json.dumps(_record(run, seconds, checks), indent=1)
+    (folder / "run.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _record(run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> dict[str, Any]:
+    kinds = Counter(answer.kind for answer in run.answers)
+    return {
+        "passed": all(check.ok for check in checks),
+        "versions": {"degrade": degrade.__version__, "python": platform.python_version()},
+        "machine": platform.platform(),
+        "started": run.started,
+        "ended": run.ended,
+        "marks": dict(run.marks),
+        "answers": {kind.value: kinds[kind] for kind in Kind},
+        "checks": [asdict(check) for check in checks],
+        "counters": {f"{flag} {kind}": count for (flag, kind), count in run.counters.items()},
+        "events": [event.model_dump(mode="json") for event in run.events],
+        "seconds": [asdict(second) for second in seconds],
+    }
