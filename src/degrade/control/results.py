@@ -22,7 +22,7 @@ class Held:
         event: Id of its event; None for a local hold.
         local: It holds on this host alone.
         where: The store, or the file of local holds.
-        unchecked: The name could not be checked, because the store cannot be read.
+        unchecked: The name could not be checked, as no declaration could be read.
     """
 
     flag: str

@@ -191,7 +191,7 @@ def fold_status(
         flags=tuple(found),
         instances={item.id: max(0.0, now - item.at) for item in reports},
     )
-    return _with_advice(status)
+    return _with_advice(status, only)
 
 
 def fold_why(
@@ -222,10 +222,14 @@ def fold_why(
     )
 
 
-def _with_advice(status: Status) -> Status:
+def _with_advice(status: Status, only: str | None) -> Status:
     return Status(
         **{name: getattr(status, name) for name in Status.__slots__ if name != "advice"},
-        advice=advise(status.flags, level=status.level, everyone=status.everyone),
+        advice=tuple(
+            item
+            for item in advise(status.flags, level=status.level, everyone=status.everyone)
+            if only is None or only in item.flags
+        ),
     )
 
 

@@ -385,11 +385,11 @@ class Control:
         state = self._store.read()
         everyone = state.holds.get(EVERY)
         if flag != EVERY and everyone is not None and in_force(everyone, state.now):
-            return f"{everyone.mode} by the hold on every flag, of {everyone.actor}; release '*'"
+            return f"the hold on every flag, {everyone.mode} by {everyone.actor}; end it by release '*'"
         info, level = self._store.flags().get(flag), state.level
         concerned = flag == EVERY or (
             level is not None and info is not None and (info.level or 0) >= level.level
         )
         if level is not None and in_force(level, state.now) and concerned:
-            return f"degraded by level {level.level}, ordered by {level.actor}; level release"
+            return f"level {level.level}, ordered by {level.actor}; end it by level release"
         return None

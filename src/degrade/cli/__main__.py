@@ -1,0 +1,7 @@
+"""Run the command line as `python -m degrade.cli`."""
+
+from __future__ import annotations
+
+from degrade.cli.entry import main
+
+main()
