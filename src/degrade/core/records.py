@@ -141,6 +141,7 @@ class FlagReport(_Record):
         rungs: The ladder, as names.
         calls: Calls so far, by class.
         oldest_age_s: Age of the oldest answer served in the last minute, None without one.
+        p50_s, p99_s: Durations of the function's runs in the last minute or two, seconds.
     """
 
     phase: Phase
@@ -152,6 +153,8 @@ class FlagReport(_Record):
     rungs: tuple[str, ...] = ()
     calls: dict[str, int] = Field(default_factory=dict)
     oldest_age_s: float | None = None
+    p50_s: float | None = None
+    p99_s: float | None = None
 
 
 class InstanceReport(_Record):

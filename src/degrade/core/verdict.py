@@ -175,7 +175,7 @@ class Verdict:
     def cause(self) -> str:
         """Why there is a breach, one line; without one, just the outcome."""
         breached = [f"{found.name}: {found.numbers}" for found in self.findings if found.breach]
-        return f"breach: {'; '.join(breached)}" if breached else self.outcome.value
+        return "; ".join(breached) if breached else self.outcome.value
 
 
 class Judge:

@@ -134,9 +134,12 @@ class LocalHolds:
             return {}
         except OSError as error:
             raise self._failed(error.strerror or str(error)) from error
-        with os.fdopen(handle, "rb") as file:
+        try:
             self._check_trust(os.fstat(handle))
-            body = file.read(_MAX_BYTES + 1)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                body = file.read(_MAX_BYTES + 1)
+        finally:
+            os.close(handle)
         try:
             return dict(_File.model_validate_json(body).holds)
         except ValidationError as error:

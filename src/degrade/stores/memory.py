@@ -61,6 +61,7 @@ class MemoryStore:
         self._instances: dict[str, InstanceReport] = {}
         self._read_epoch: int | None = None
         self._closed = False
+        self._callbacks: list[Callable[[], None]] = []
         follow_forks(self)
 
     @property
@@ -78,10 +79,12 @@ class MemoryStore:
         return self._read_epoch != self._state.epoch
 
     def change(self, change: Change) -> tuple[Event, ...]:
-        return self._write(lambda now: apply_change(self._state, self._head, change, now=now))
+        written = self._write(lambda now: apply_change(self._state, self._head, change, now=now))
+        return self._told(written)
 
     def sweep(self, instance: str) -> tuple[Event, ...]:
-        return self._write(lambda now: apply_sweep(self._state, self._head, instance, now=now))
+        written = self._write(lambda now: apply_sweep(self._state, self._head, instance, now=now))
+        return self._told(written)
 
     def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         return self._write(lambda now: append_drafts(self._state, self._head, drafts, now=now))
@@ -128,6 +131,9 @@ class MemoryStore:
             recent = [report for report in self._instances.values() if report.at >= oldest]
         return sorted(recent, key=lambda report: (-report.at, report.id))
 
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -148,6 +154,13 @@ class MemoryStore:
             self._state, self._head = written.state, written.head
             self._events.extend(written.events)
         return written.events
+
+    def _told(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Tell the subscribers of a change, after the lock is released."""
+        if events:
+            for callback in self._callbacks:
+                callback()
+        return events
 
     def _check(self) -> None:
         if self._closed:

@@ -103,6 +103,7 @@ class SQLiteStore:
         self._read_marker: tuple[str, int] | None = None
         self._data_version: int | None = None
         self._closed = False
+        self._callbacks: list[Callable[[], None]] = []
         follow_forks(self)
 
     @property
@@ -133,13 +134,17 @@ class SQLiteStore:
             return False
 
     def change(self, change: Change) -> tuple[Event, ...]:
-        return self._write(
-            lambda state, head, now: apply_change(state, head, change, now=now), synced=True
+        return self._told(
+            self._write(
+                lambda state, head, now: apply_change(state, head, change, now=now), synced=True
+            )
         )
 
     def sweep(self, instance: str) -> tuple[Event, ...]:
-        return self._write(
-            lambda state, head, now: apply_sweep(state, head, instance, now=now), synced=True
+        return self._told(
+            self._write(
+                lambda state, head, now: apply_sweep(state, head, instance, now=now), synced=True
+            )
         )
 
     def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
@@ -211,6 +216,9 @@ class SQLiteStore:
             ).fetchall()
             return [_record(InstanceReport, body) for (body,) in rows]
 
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -235,6 +243,13 @@ class SQLiteStore:
             _LEFT_ALONE.append(self._connection)
             self._connection = None
         self._drop()
+
+    def _told(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Tell the subscribers of a change, after the lock is released."""
+        if events:
+            for callback in self._callbacks:
+                callback()
+        return events
 
     def _write(
         self, apply: Callable[[ControlState, Head, float], Written], *, synced: bool

@@ -89,7 +89,10 @@ def check_file(path: Path, inode: tuple[int, int] | None) -> None:
     except FileNotFoundError as error:
         raise Damaged(_GONE) from error
     if (stat.st_dev, stat.st_ino) != inode:
-        raise Damaged("another file was put in its place; it is opened at the next try")
+        raise Damaged(
+            "another file was put in its place, which is opened at the next try; "
+            "make sure that no -wal and -shm file of the old one lies beside it"
+        )
 
 
 def explained(error: Exception, path: Path) -> StoreError:

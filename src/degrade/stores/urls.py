@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from degrade.errors import ConfigError
 
@@ -14,18 +14,16 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def redact(url: str) -> str:
-    """Return a URL without the passwords, users' secrets and query values it may contain."""
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-    except ValueError:
-        return "(unreadable URL)"
-    if "@" in netloc:
-        user, host = netloc.rsplit("@", 1)
-        name = user.split(":", 1)[0]
-        netloc = f"{name}:***@{host}" if ":" in user else f"***@{host}"
-    query = re.sub(r"=[^&]*", "=***", parts.query)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, "")) if parts.scheme else url
+    """Return a URL without the passwords, lone user parts and query values it may contain."""
+    scheme, separator, rest = url.partition("://")
+    if scheme.lower() in ("sqlite", "memory"):
+        return url
+    address, mark, query = rest.partition("?")
+    user, at, host = address.rpartition("@")  # the last one: a password may contain others
+    if at:
+        name, colon, _ = user.partition(":")
+        user = f"{name}:***" if colon else "***"
+    return f"{scheme}{separator}{user}{at}{host}{mark}{re.sub(r'=[^&]*', '=***', query)}"
 
 
 def checked_namespace(namespace: str) -> str:

@@ -1,0 +1,75 @@
+"""Make the runtime of a process from its settings."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from degrade.runtime.runtime import Runtime, Threads
+from degrade.runtime.slot import compose_with, swap
+from degrade.stores.local import LocalHolds
+
+if TYPE_CHECKING:
+    from degrade.settings import Settings
+
+__all__ = ("configure",)
+
+
+def configure(
+    *,
+    store: str | None = None,
+    namespace: str | None = None,
+    threads: Threads | None = None,
+    local: str | os.PathLike[str] | None = None,
+) -> Runtime:
+    """Set up the runtime of this process; flags declared before and after follow it.
+
+    What is not given comes from `DEGRADE_*` variables, `degrade.toml` or `[tool.degrade]` of
+    `pyproject.toml`; without any of them a memory runtime serves, and this call is not needed.
+
+    Args:
+        store: `"memory://"`, or `"sqlite:///path"` for several processes of one host.
+        namespace: Which fleet.
+        threads: `"background"`, `"inline"` or `"manual"`.
+        local: Directory of the files that `hold --local` writes.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+
+    Cost:
+        Reads up to two small files; connects to no store.
+    """
+    from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
+
+    given: dict[str, Any] = {
+        "store": store, "namespace": namespace, "threads": threads, "local": local,
+    }  # fmt: skip
+    return _installed(load_settings(**given))
+
+
+def _installed(settings: Settings) -> Runtime:
+    runtime = _composed(settings)
+    before = swap(runtime)
+    if before is not None:
+        before.close()
+    return runtime
+
+
+def _composed(settings: Settings) -> Runtime:
+    from degrade.settings import open_store  # noqa: PLC0415 - slow to import, rarely wanted
+
+    return Runtime(
+        open_store(settings.store, namespace=settings.namespace),
+        threads=settings.threads,
+        local=LocalHolds(settings.namespace, directory=settings.local),
+    )
+
+
+def _default() -> Runtime:
+    """Make the runtime of a process that configures nothing in code."""
+    from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
+
+    return _composed(load_settings())
+
+
+compose_with(_default)

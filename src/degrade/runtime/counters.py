@@ -1,0 +1,169 @@
+"""The figures of one flag, counted since the process started.
+
+Calls append to lists (one atomic operation each); the ticker cuts them off and counts.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Final
+
+from degrade.core.machine import Transition
+from degrade.core.quantiles import LogHistogram
+from degrade.core.words import CallClass, Outcome, Phase, RungKind
+from degrade.runtime.recorder import Batch
+from degrade.telemetry.names import DURATION_BUCKETS_S
+
+__all__ = ("Counters",)
+
+_SAMPLED: Final = 256
+"""About so many durations of one batch are looked at; of more, every k-th counts for k."""
+
+_OLDEST_OVER_S: Final = 60.0
+_RECENT_S: Final = 60.0
+
+
+class Counters:
+    """Counts by class, outcome and rung; durations, ages and transitions.
+
+    Attributes:
+        answers: Queue of degraded answers: rung and age in seconds.
+        ages: Queue of the ages of snapshots answered on the spot, seconds.
+        ends: Queue of the other classes.
+        dropped: Queue of what was lost, by kind.
+    """
+
+    __slots__ = (
+        "_before",
+        "_oldest",
+        "_recent",
+        "_recent_since",
+        "age_count",
+        "age_sum_s",
+        "ages",
+        "answers",
+        "calls",
+        "dropped",
+        "drops",
+        "duration_sum_s",
+        "durations",
+        "ends",
+        "primary",
+        "rungs",
+        "transitions",
+    )
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[RungKind, float | None]] = []
+        self.ages: list[float] = []
+        self.ends: list[CallClass] = []
+        self.calls: Counter[CallClass] = Counter()
+        self.primary: Counter[Outcome] = Counter()
+        self.rungs: Counter[RungKind] = Counter()
+        self.transitions: Counter[tuple[Phase, Phase]] = Counter()
+        self.dropped: list[str] = []
+        self.drops: Counter[str] = Counter()
+        self.durations = [0] * len(DURATION_BUCKETS_S)
+        self.duration_sum_s = 0.0
+        self._recent = LogHistogram()
+        self._before = LogHistogram()
+        self._recent_since = -math.inf
+        self.age_sum_s = 0.0
+        self.age_count = 0
+        self._oldest: deque[tuple[float, float]] = deque()
+
+    def drain(self, now: float) -> None:
+        """Count what calls left in the queues."""
+        if self.ages:
+            ages = self.ages[: len(self.ages)]
+            del self.ages[: len(ages)]
+            self.calls[CallClass.DEGRADED] += len(ages)
+            self.rungs[RungKind.SNAPSHOT] += len(ages)
+            self._count_ages(ages, now)
+        if self.answers:
+            answers = self.answers[: len(self.answers)]
+            del self.answers[: len(answers)]
+            self.calls[CallClass.DEGRADED] += len(answers)
+            for rung, _ in answers:
+                self.rungs[rung] += 1
+            self._count_ages([age_s for _, age_s in answers if age_s is not None], now)
+        if self.dropped:
+            dropped = self.dropped[: len(self.dropped)]
+            del self.dropped[: len(dropped)]
+            self.drops.update(dropped)
+        if self.ends:
+            ends = self.ends[: len(self.ends)]
+            del self.ends[: len(ends)]
+            self.calls.update(ends)
+
+    def _count_ages(self, ages: list[float], now: float) -> None:
+        if not ages:
+            return
+        self.age_sum_s += sum(ages)
+        self.age_count += len(ages)
+        oldest_s = max(ages)
+        while self._oldest and self._oldest[-1][1] <= oldest_s:
+            self._oldest.pop()
+        self._oldest.append((now, oldest_s))
+
+    def oldest_age_s(self, now: float) -> float | None:
+        """Return the age of the oldest snapshot served in the last minute, seconds."""
+        while self._oldest and now - self._oldest[0][0] > _OLDEST_OVER_S:
+            self._oldest.popleft()
+        return self._oldest[0][1] if self._oldest else None
+
+    def count(self, batch: Batch, durations: list[float], now: float) -> None:
+        """Count the runs of the function."""
+        if batch.starts:
+            self.calls[CallClass.FULL] += len(batch.starts)
+            self.primary[Outcome.SUCCESS] += len(batch.starts)
+            self._record(durations, now)
+        if batch.marked:
+            for mark in batch.marked:
+                self.primary[mark.outcome] += 1
+            self._record([mark.end - mark.start for mark in batch.marked], now)
+
+    def _record(self, durations: list[float], now: float) -> None:
+        self.duration_sum_s += max(0.0, sum(durations))
+        if now - self._recent_since > _RECENT_S:
+            self._before, self._recent = self._recent, self._before
+            self._recent.clear()
+            self._recent_since = now
+        stride = max(1, len(durations) // _SAMPLED)
+        sample = durations[::stride]
+        rest = len(durations) - stride * (len(sample) - 1)
+        for duration_s in sample[:-1]:
+            self._record_one(duration_s, stride)
+        self._record_one(sample[-1], rest)
+
+    def _record_one(self, duration_s: float, n: int) -> None:
+        self.durations[bisect_left(DURATION_BUCKETS_S, duration_s)] += n
+        self._recent.record(duration_s, n)
+
+    def quantile_s(self, q: float) -> float | None:
+        """Return a quantile of the durations of the last minute or two, seconds."""
+        both = LogHistogram()
+        both.merge(self._before)
+        both.merge(self._recent)
+        return both.quantile(q)
+
+    def cumulative(self) -> Mapping[float, int]:
+        """Return for every bound of the histogram how many runs were at most as long."""
+        return dict(zip(DURATION_BUCKETS_S, accumulate(self.durations), strict=True))
+
+    def moved(self, transitions: Iterable[Transition]) -> None:
+        """Count transitions of the machine."""
+        for transition in transitions:
+            self.transitions[transition.source, transition.target] += 1
+
+    def by_class(self) -> Mapping[CallClass, int]:
+        """Return the calls that ended, every class present."""
+        return {how: self.calls[how] for how in CallClass}
+
+    def by_outcome(self) -> Mapping[Outcome, int]:
+        """Return the runs of the function, every outcome present."""
+        return {outcome: self.primary[outcome] for outcome in Outcome}

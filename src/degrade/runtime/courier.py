@@ -1,0 +1,108 @@
+"""The courier: does everything that can block, so that no call and no tick ever does.
+
+    captures ──> memory tier            (queued by calls)
+    drafts   ──> the store's log        (queued by the ticker)
+    store    ──> orders of the runtime  (polled; at once when this process wrote them)
+    runtime  ──> heartbeat in the store (when something changed, at most once a second)
+
+Whatever the store raises is counted and told once a minute; the last known state stays in force.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from degrade.runtime.runtime import Runtime
+
+__all__ = ("Courier",)
+
+POLL_S: Final = 0.1
+REPORT_S: Final = 1.0
+QUIET_REPORT_S: Final = 10.0
+MOST_QUEUED: Final = 10_000
+
+
+class Courier:
+    """The thread that carries; its queue drops the oldest work when it is full, and counts that."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._queue: deque[tuple[str, Callable[[], None]]] = deque()
+        self._work = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
+        self._reported = -1e9
+        self._polled = -1e9
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: The process can start no more threads.
+        """
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def put(self, what: str, work: Callable[[], None]) -> None:
+        """Queue work; callable from any thread, never blocks.
+
+        Args:
+            what: What it is, for counting it when it fails or is dropped.
+            work: Does it; may raise.
+        """
+        if len(self._queue) >= MOST_QUEUED:
+            self._queue.popleft()
+            self._runtime.trouble("queue_full", tell=False)
+        self._queue.append((what, work))
+        if not self._work.is_set():
+            self._work.set()
+
+    def deliver(self) -> None:
+        """Do all that is queued, in the calling thread."""
+        while self._queue:
+            try:
+                what, work = self._queue.popleft()
+            except IndexError:
+                return
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - stores and disks fail in many ways; counted and told
+                self._runtime.trouble(what)
+
+    def carry(self) -> None:
+        """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
+        runtime = self._runtime
+        now = runtime.clock.monotonic()
+        self.deliver()
+        if now - self._polled >= POLL_S:
+            self._polled = now
+            runtime.poll()
+        due_s = REPORT_S if runtime.newsworthy else QUIET_REPORT_S
+        if now - self._reported >= due_s:
+            self._reported = now
+            runtime.report()
+
+    def stop(self) -> None:
+        """End the thread after a last round, at the latest after half a second."""
+        self._stopping = True
+        self._work.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(0.5)
+
+    def _run(self) -> None:
+        runtime = self._runtime
+        while not self._stopping:
+            wait_s = POLL_S if runtime.store.shared else REPORT_S if runtime.newsworthy else None
+            self._work.wait(QUIET_REPORT_S if wait_s is None else wait_s)
+            self._work.clear()
+            try:
+                self.carry()
+            except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
+                runtime.trouble("courier")

@@ -1,0 +1,230 @@
+"""`@degradable`: declare a flag next to the function that it guards."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from degrade.core.policy import SLA, Recovery
+from degrade.errors import ConfigError, UsageError
+from degrade.fallback.base import (
+    Rung,
+    Target,
+    is_coroutine_callable,
+    is_generator_callable,
+    name_of,
+)
+from degrade.fallback.rungs import ladder
+from degrade.runtime.flags import FLAG_ATTRIBUTE, Flag, place_of
+from degrade.runtime.guard import Guard
+from degrade.runtime.outcomes import Errors, Ignore
+from degrade.runtime.wrap import wrapper_of
+from degrade.units import Duration, seconds
+
+__all__ = ("Degradable", "degradable")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+F = TypeVar("F")
+
+
+class Degradable(Generic[F]):
+    """What `degradable(...)` returns: apply it to a function.
+
+    The type parameter is what the ladder may serve beyond the function's own results.
+    """
+
+    __slots__ = ("_accept", "_deadline_s", "_declare", "_late", "_name", "_rungs")
+
+    def __init__(
+        self,
+        name: str,
+        declare: Callable[[Callable[..., Any]], Flag],
+        *,
+        rungs: tuple[Rung[Any], ...],
+        accept: Callable[[Any], bool] | None,
+        deadline_s: float | None,
+        late: str,
+    ) -> None:
+        self._name = name
+        self._declare = declare
+        self._rungs = rungs
+        self._accept = accept
+        self._deadline_s = deadline_s
+        self._late = late
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R | F]]: ...
+
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Callable[P, T | F]: ...
+
+    def __call__(self, fn: Callable[..., Any], /) -> Any:
+        """Guard a function, coroutine function, method, partial or callable object.
+
+        Raises:
+            UsageError: It cannot be guarded; the code names the reason.
+            DuplicateFlagError: The flag is declared elsewhere.
+        """
+        if isinstance(fn, (staticmethod, classmethod)):
+            return type(fn)(self(fn.__func__))
+        _check_function(self._name, fn)
+        awaits = is_coroutine_callable(fn)
+        if self._deadline_s is not None and not awaits:
+            raise UsageError(
+                f"{self._name!r}: deadline= bounds coroutine functions, and {name_of(fn)} is none; "
+                "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
+                code="sync-deadline",
+            )
+        try:
+            signature: inspect.Signature | None = inspect.signature(fn)
+        except (TypeError, ValueError):
+            signature = None
+        target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
+        rungs = [rung.bind(target) for rung in self._rungs]
+        deadline = None
+        if self._deadline_s is not None:
+            from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
+
+            deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
+        flag = self._declare(fn)
+        guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
+        wrapper, bind = wrapper_of(guard, signature)
+        setattr(wrapper, FLAG_ATTRIBUTE, flag)
+        flag.guarded_by(guard, bind)
+        return wrapper
+
+
+def degradable(
+    name: str | Flag,
+    /,
+    *,
+    sla: SLA | None = None,
+    fallback: Rung[F] | Callable[..., F] | Sequence[Rung[F] | Callable[..., F]] = (),
+    level: int | None = None,
+    owner: str | None = None,
+    message: str | None = None,
+    recovery: Recovery | None = None,
+    failures: Errors | None = None,
+    ignore: Ignore | None = None,
+    accept: Callable[[Any], bool] | None = None,
+    deadline: Duration | None = None,
+    late: str = "cancel",
+) -> Degradable[F]:
+    """Declare a flag and guard a function with it.
+
+    Args:
+        name: The flag's name, or a `Flag` declared before, which then has the properties
+            `sla`, `level`, `owner`, `message`, `recovery`, `failures` and `ignore` already.
+        sla: The limits that its calls must keep.
+        fallback: The ladder: rungs in order (`simplified`, `snapshot`, `default`, `omit`), or
+            one; a bare function is `simplified`.
+        level: How much users lose: 3 (hardly notice) to 1 (emergency only).
+        owner: Who answers for it.
+        message: What users may be told.
+        recovery: How it comes back.
+        failures: Exceptions that count as failures, `Exception` by default.
+        ignore: Exceptions, or a predicate, that pass through and count for nothing; by default
+            `PermissionError` and the 4xx exceptions of web frameworks.
+        accept: Says of a result whether it is good; a rejected one counts as a failure.
+        deadline: What the caller of a coroutine waits at most, then the ladder answers.
+        late: What becomes of a coroutine past its deadline: `"cancel"`, or `"keep"` to let it
+            finish in the background and refresh the snapshot.
+
+    Returns:
+        The decorator. The wrapper has the exact signature of the function and its type, with the
+        types of the ladder's own values added to the result.
+
+    Raises:
+        ConfigError: A property cannot be used.
+        UsageError: The ladder cannot be used.
+
+    Guarantees:
+        No I/O, lock or import on the call path. Exceptions of the function are never replaced;
+        the only one of the library is `UnavailableError`, when no rung can serve.
+
+    Cost:
+        A healthy call reads the mode, reads the clock twice and appends to two queues.
+    """
+    rungs = ladder(fallback)
+    if late not in ("cancel", "keep"):
+        raise ConfigError(f"late={late!r}: give 'cancel' or 'keep'")
+    if late == "keep" and deadline is None:
+        raise ConfigError("late='keep' needs a deadline=, past which a call is late")
+    if accept is not None and not callable(accept):
+        raise ConfigError(f"accept={accept!r}: give a function that says whether a result is good")
+    deadline_s = None if deadline is None else seconds(deadline, what="deadline")
+    if deadline_s == 0:
+        raise ConfigError("deadline=0: a deadline must be above zero")
+    given = {
+        "sla": sla, "level": level, "owner": owner, "message": message,
+        "recovery": recovery, "failures": failures, "ignore": ignore,
+    }  # fmt: skip
+    properties = {key: value for key, value in given.items() if value is not None}
+    if isinstance(name, Flag):
+        if properties:
+            raise ConfigError(
+                f"degradable({name!r}, {', '.join(properties)}=...): the flag is declared already; "
+                "give these to Flag(...)"
+            )
+        known = name
+        text, declare = known.name, lambda _: known
+    else:
+        text = name
+        declare = functools.partial(_declared, name, properties)
+    return Degradable(text, declare, rungs=rungs, accept=accept, deadline_s=deadline_s, late=late)
+
+
+def _declared(name: str, properties: dict[str, Any], fn: Callable[..., Any]) -> Flag:
+    return Flag(name, _place=place_of(fn), **properties)
+
+
+def _check_function(flag: str, fn: object) -> None:
+    """Refuse what cannot be guarded, each kind with its own words.
+
+    Raises:
+        UsageError: `fn` is a class, a property, a builtin, a generator function, guarded
+            already, or not callable at all.
+    """
+    what = name_of(fn)
+    if isinstance(fn, type):
+        raise UsageError(
+            f"{flag!r} cannot guard the class {what}: guard the function that makes it, "
+            "or one of its methods",
+            code="decorated-class",
+        )
+    if isinstance(fn, (property, functools.cached_property)):
+        raise UsageError(
+            f"{flag!r} cannot guard a property: put @degradable under @property, on the function",
+            code="decorated-property",
+        )
+    if inspect.isbuiltin(fn) or isinstance(fn, types.MethodDescriptorType):
+        raise UsageError(
+            f"{flag!r} cannot guard the builtin {what}: guard a function of yours that calls it",
+            code="decorated-builtin",
+        )
+    if not callable(fn):
+        raise UsageError(
+            f"{flag!r} cannot guard {fn!r}, which cannot be called; put @degradable above a def",
+            code="not-callable",
+        )
+    if is_generator_callable(fn):
+        raise UsageError(
+            f"{flag!r} cannot guard the generator function {what}: guard the function that "
+            "consumes it, or return a list",
+            code="decorated-generator",
+        )
+    other = getattr(fn, FLAG_ATTRIBUTE, None)
+    if other is not None:
+        raise UsageError(
+            f"{flag!r} cannot guard {what}, which {other.name!r} guards already; "
+            "one function has one flag",
+            code="decorated-twice",
+        )

@@ -1,0 +1,65 @@
+"""A watch as others see it: figures for exporters, reports for operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from degrade.core.records import FlagReport
+from degrade.core.words import Mode
+from degrade.ports import FlagStats
+
+if TYPE_CHECKING:
+    from degrade.runtime.watch import Watch
+
+__all__ = ("report_of", "stats_of")
+
+
+def stats_of(watch: Watch, now: float) -> FlagStats:
+    """Return the figures of one flag, as folded last."""
+    counters, flag, resolved = watch.counters, watch.flag, watch.resolved
+    skipped: dict[str, int] = {}
+    for guard in flag.guards:
+        if guard.snapshot is not None:
+            for reason, count in guard.snapshot.skipped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+    return FlagStats(
+        name=flag.name,
+        level=flag.level,
+        owner=flag.owner,
+        message=flag.message,
+        phase=watch.state.phase,
+        mode=resolved.mode,
+        dial=resolved.dial,
+        since=None if resolved.mode is Mode.NORMAL else watch.gate.stamp.since,
+        reason=resolved.reason,
+        calls=counters.by_class(),
+        primary=counters.by_outcome(),
+        rungs={rung.value: count for rung, count in counters.rungs.items()},
+        age_sum_s=counters.age_sum_s,
+        age_count=counters.age_count,
+        oldest_age_s=counters.oldest_age_s(now),
+        transitions=dict(counters.transitions),
+        durations=counters.cumulative(),
+        duration_sum_s=counters.duration_sum_s,
+        drops=dict(counters.drops),
+        captures_skipped=skipped,
+    )
+
+
+def report_of(watch: Watch, now: float) -> FlagReport:
+    """Return what this process says of one flag."""
+    counters, resolved = watch.counters, watch.resolved
+    verdict = watch.verdict
+    return FlagReport(
+        phase=watch.state.phase,
+        mode=resolved.mode,
+        dial=resolved.dial,
+        since=watch.changed_wall,
+        reason=resolved.reason,
+        verdict=() if verdict is None else verdict.lines(),
+        rungs=tuple(kind.value for guard in watch.flag.guards for kind in guard.kinds),
+        calls={how.value: count for how, count in counters.by_class().items()},
+        oldest_age_s=counters.oldest_age_s(now),
+        p50_s=counters.quantile_s(0.5),
+        p99_s=counters.quantile_s(0.99),
+    )

@@ -1,0 +1,21 @@
+"""What a forked child does differently: new locks, a new identity, new threads at its first call."""
+
+from __future__ import annotations
+
+import os
+
+from degrade.runtime import flags, slot
+
+__all__: tuple[str, ...] = ()
+
+
+def _in_child() -> None:
+    slot.renew_lock()
+    flags.renew_lock()
+    runtime = slot.existing()
+    if runtime is not None:
+        runtime.reborn()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,28 @@
+"""What a call reads to know what to do; written by the ticker, read without a lock."""
+
+from __future__ import annotations
+
+from degrade.runtime.provenance import Stamp
+
+__all__ = ("UNBOUND", "Gate")
+
+
+class Gate:
+    """The effect of everything on one flag, as few attributes as a call can read.
+
+    Attributes:
+        shut: Calls take the slow way: something is degraded, or nothing runs yet.
+        still: Every call is degraded, and none may probe: it may be answered on the spot.
+        stamp: What answers of this flag say of themselves.
+    """
+
+    __slots__ = ("shut", "stamp", "still")
+
+    def __init__(self, flag: str) -> None:
+        self.shut = True
+        self.still = False
+        self.stamp = Stamp(flag, "", None)
+
+
+UNBOUND = Gate("")
+"""The gate of every flag that no runtime has adopted yet: shut for good."""

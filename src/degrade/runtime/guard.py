@@ -1,0 +1,275 @@
+"""The slow way of a guarded function: whatever is not a plain healthy call.
+
+The wrapper (see `wrap`) answers healthy calls and, while a flag is degraded for everyone,
+snapshots that lie decoded in memory. Everything else comes here, as steps for a driver:
+
+    call ──> admit ──RUN or permit──> run ──success──> capture ──> full answer
+               │                       └──failure──> ladder ──> degraded answer, or its exception
+               └──SERVE──> ladder ──> degraded answer, or UnavailableError
+
+Invariants: the user's exception is never replaced; a permit is given back whatever happens; an
+error of our own leads to a plain run of the function, never to an exception of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from degrade.core.ladder import choose
+from degrade.core.words import CallClass, Mode, Outcome
+from degrade.errors import UnavailableError
+from degrade.fallback.base import Answer, BoundRung, Call
+from degrade.fallback.keys import Key
+from degrade.fallback.snapshots import BoundSnapshot
+from degrade.runtime.drive import RAISE, Step, Steps, adrive, drive
+from degrade.runtime.provenance import Scope, Stamp, context, subject
+from degrade.runtime.recorder import Marked
+from degrade.runtime.slot import current
+from degrade.runtime.watch import SERVE, Watch
+
+if TYPE_CHECKING:
+    from degrade.runtime.deadline import Deadline
+    from degrade.runtime.flags import Flag
+
+__all__ = ("Guard",)
+
+log = logging.getLogger("degrade.runtime")
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+
+class Guard:
+    """One guarded function: its flag, its ladder, and the slow way through them.
+
+    Args:
+        flag: The flag it belongs to.
+        fn: The function.
+        awaits: Whether it is a coroutine function.
+        rungs: Its ladder, bound.
+        accept: Says of a result whether it is good; a rejected one is a failure.
+        deadline: Bounds what the caller of a coroutine waits.
+    """
+
+    def __init__(
+        self,
+        flag: Flag,
+        fn: Callable[..., Any],
+        *,
+        awaits: bool,
+        rungs: Sequence[BoundRung],
+        accept: Callable[[Any], bool] | None,
+        deadline: Deadline | None,
+    ) -> None:
+        self.flag = flag
+        self.fn = fn
+        self.awaits = awaits
+        self.rungs = tuple(rungs)
+        self.kinds = tuple(rung.kind for rung in rungs)
+        self.accept = accept
+        self.deadline = deadline
+        self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
+        self.watch: Watch | None = None
+        self._logged: set[type[BaseException]] = set()
+
+    # ------------------------------------------------------------------ for the wrapper
+
+    def call(self, args: Arguments, kwargs: Keywords) -> Any:
+        """Answer a call of a function that the wrapper did not answer itself."""
+        return drive(self._call(args, kwargs))
+
+    def broke(self, start: float, error: BaseException, args: Arguments, kwargs: Keywords) -> Any:
+        """Record the exception of a call; return an answer of the ladder, or `RAISE`."""
+        return drive(self._broke(self.bound(), start, error, args, kwargs))
+
+    def rejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Record a result that `accept=` rejects; answer from the ladder, or with the result."""
+        return drive(self._rejected(self.bound(), start, result, args, kwargs))
+
+    async def acall(self, args: Arguments, kwargs: Keywords) -> Any:
+        """Answer a call of a coroutine function, as `call` does."""
+        return await adrive(self._call(args, kwargs))
+
+    async def abroke(
+        self, start: float, error: BaseException, args: Arguments, kwargs: Keywords
+    ) -> Any:
+        """Record the exception of a coroutine, as `broke` does."""
+        return await adrive(self._broke(self.bound(), start, error, args, kwargs))
+
+    async def arejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Record the rejected result of a coroutine, as `rejected` does."""
+        return await adrive(self._rejected(self.bound(), start, result, args, kwargs))
+
+    def bound(self) -> Watch:
+        """Return the watch of the current runtime, which adopts the flag when it is new to it."""
+        return self.watch or self.flag.bound()
+
+    def accepted(self, result: Any) -> bool:
+        """Return whether `accept=` takes a result; an `accept` that raises takes it."""
+        try:
+            return self.accept is None or bool(self.accept(result))
+        except Exception:
+            log.exception("accept= of %s raised; the result is accepted", self.flag.name)
+            return True
+
+    # ------------------------------------------------------------------ the steps of a call
+
+    def _call(self, args: Arguments, kwargs: Keywords) -> Steps:
+        watch = self.bound()
+        route = self.flag.admit(watch)
+        try:
+            if route is not SERVE:
+                return (yield from self._run(watch, args, kwargs))
+            stamp = watch.gate.stamp
+            answer = yield from self._walk(watch, args, kwargs, watch.resolved.mode, stamp)
+            if answer is None:
+                raise self._unavailable(watch, stamp.reason)
+            return answer.value
+        finally:
+            self.flag.leave(watch, route)
+
+    def _run(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Steps:
+        key = self._due(watch, args, kwargs)
+        start = watch.clock()
+        do: Callable[[], Any] = partial(self.fn, *args, **kwargs)
+        if self.deadline is not None:
+            do = self.deadline.bounding(do, partial(self._capture_late, watch, key, start))
+        watch.recorder.start(start)
+        try:
+            if key is None:
+                result = yield Step(do, self.awaits)
+            else:
+                with Scope() as scope:
+                    result = yield Step(do, self.awaits)
+                if scope.tainted:
+                    key = None
+        except BaseException as error:  # noqa: BLE001 - every end of a call is an outcome
+            return (yield from self._broke(watch, start, error, args, kwargs))
+        if not self.accepted(result):
+            return (yield from self._rejected(watch, start, result, args, kwargs))
+        watch.recorder.end((start, watch.clock()))
+        self._capture(watch, key, result, start)
+        return result
+
+    def _broke(
+        self, watch: Watch, start: float, error: BaseException, args: Arguments, kwargs: Keywords
+    ) -> Steps:
+        late = self.deadline is not None and self.deadline.passed(error)
+        if not self._failed(watch, start, error, late=late):
+            return RAISE
+        reason = "its deadline passed" if late else f"failed call: {type(error).__name__}"
+        stamp = Stamp(self.flag.name, reason, None)
+        answer = yield from self._walk(watch, args, kwargs, Mode.DEGRADED, stamp)
+        if answer is not None:
+            return answer.value
+        if late:
+            raise self._unavailable(watch, f"{self.deadline} passed") from None
+        watch.ended(CallClass.FAILED)
+        return RAISE
+
+    def _rejected(
+        self, watch: Watch, start: float, result: Any, args: Arguments, kwargs: Keywords
+    ) -> Steps:
+        watch.recorder.mark(Marked(start, watch.clock(), Outcome.FAILURE))
+        stamp = Stamp(self.flag.name, "result rejected", None)
+        answer = yield from self._walk(watch, args, kwargs, Mode.DEGRADED, stamp)
+        if answer is None:
+            watch.ended(CallClass.FAILED)
+            return result
+        return answer.value
+
+    def _walk(
+        self, watch: Watch, args: Arguments, kwargs: Keywords, mode: Mode, stamp: Stamp
+    ) -> Generator[Step, Any, Answer | None]:
+        """Go down the ladder; return the first answer, recorded and noted."""
+        call = Call(
+            args=args,
+            kwargs=kwargs,
+            subject=subject(),
+            monotonic_s=watch.clock(),
+            wall_s=watch.wall(),
+        )
+        for index in choose(self.kinds, mode):
+            rung = self.rungs[index]
+            serve = rung.serve_async if rung.is_async else rung.serve
+            try:
+                answer: Answer | None = yield Step(partial(serve, call), rung.is_async)
+            except Exception as error:  # noqa: BLE001 - a broken rung is one that cannot serve
+                self._rung_broke(watch, rung, error)
+                continue
+            if answer is not None:
+                watch.answered(rung.kind, answer.age_s)
+                around = context()
+                if around is not None:
+                    around.note((stamp, rung.kind, answer.age_s))
+                    around.trim()
+                return answer
+        return None
+
+    # ------------------------------------------------------------------ outcomes
+
+    def _failed(self, watch: Watch, start: float, error: BaseException, *, late: bool) -> bool:
+        """Record how a call ended by `error`; return whether the ladder may answer it."""
+        outcome = Outcome.TIMEOUT if late else self.flag.outcome(error)
+        watch.recorder.mark(Marked(start, watch.clock(), outcome))
+        if outcome is Outcome.ABANDONED:
+            watch.ended(CallClass.ABANDONED)
+            return False
+        if outcome is Outcome.IGNORED:
+            watch.ended(CallClass.IGNORED)
+            return False
+        if not late and type(error) not in self._logged:
+            self._logged.add(type(error))
+            log.warning(
+                "%s failed with %s; further ones of this type are only counted",
+                self.flag.name,
+                type(error).__name__,
+                exc_info=error,
+            )
+        return True
+
+    def _rung_broke(self, watch: Watch, rung: BoundRung, error: Exception) -> None:
+        watch.counters.dropped.append(f"rung_{rung.kind.value}")
+        if type(error) not in self._logged:
+            self._logged.add(type(error))
+            log.warning(
+                "rung %s of %s failed; the next one is tried",
+                rung.kind.value,
+                self.flag.name,
+                exc_info=error,
+            )
+
+    def _unavailable(self, watch: Watch, cause: str) -> UnavailableError:
+        watch.ended(CallClass.FAILED)
+        return UnavailableError(
+            self.flag.name,
+            since=watch.gate.stamp.since,
+            retry_after_s=watch.retry_after_s(),
+            cause=cause,
+        )
+
+    # ------------------------------------------------------------------ snapshots
+
+    def _due(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Key | None:
+        """Return the key under which a result should be captured now, None when none should."""
+        if self.snapshot is None:
+            return None
+        return self.snapshot.wanted(args, kwargs, subject(), watch.clock())
+
+    def _capture(self, watch: Watch, key: Key | None, result: Any, start: float) -> None:
+        """Encode a result now, so that no later change reaches it, and send it on its way."""
+        if self.snapshot is None or key is None:
+            return
+        captured = self.snapshot.capture(
+            key, result, admitted_s=start, wall_s=watch.wall(), epoch=watch.state.epoch
+        )
+        if captured is not None:
+            current().keep(captured)
+
+    def _capture_late(self, watch: Watch, key: Key | None, start: float, result: Any) -> None:
+        """Take the result of a coroutine that finished after its deadline."""
+        if self.accepted(result):
+            self._capture(watch, key, result, start)

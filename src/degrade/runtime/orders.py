@@ -1,0 +1,132 @@
+"""What humans ordered, as this process knows it: the store's newest state and this host's file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from degrade.core.records import ControlState, Hold, LevelOrder
+
+if TYPE_CHECKING:
+    from degrade.runtime.watch import Watch
+    from degrade.stores.local import LocalHolds
+
+__all__ = ("EVERYONE", "Layer", "Orders")
+
+EVERYONE = "*"
+
+Layer = Literal["hold", "everyone", "level"]
+
+
+class Orders:
+    """The orders in force; kept as they are for as long as the store cannot be read.
+
+    Args:
+        local: Holds of this host's file, which replace the store's for their flags.
+    """
+
+    def __init__(self, local: LocalHolds | None) -> None:
+        self._local = local
+        self._local_holds: dict[str, Hold] = {}
+        self._state: ControlState | None = None
+        self._ahead_s = 0.0
+        self._seen: float | None = None
+        self._next_end = float("inf")
+
+    @property
+    def epoch(self) -> int:
+        """The store's epoch that is applied, 0 before the first read."""
+        return 0 if self._state is None else self._state.epoch
+
+    @property
+    def known(self) -> bool:
+        """Whether the store was ever read."""
+        return self._state is not None
+
+    def take(self, state: ControlState, wall_s: float) -> None:
+        """Take a newer state of the store."""
+        self._state = state
+        self._ahead_s = state.now - wall_s
+        self._plan(float("-inf"))
+
+    def take_local(self) -> bool:
+        """Read this host's file when it changed; return whether it did.
+
+        Raises:
+            StoreError: The file cannot be used; what it said before stays in force.
+        """
+        if self._local is None or not self._local.changed():
+            return False
+        self._local_holds = dict(self._local.read())
+        self._plan(float("-inf"))
+        return True
+
+    def seen(self, now: float) -> None:
+        """Note that the store answered at a monotonic time."""
+        self._seen = now
+
+    def age_s(self, now: float) -> float | None:
+        """Return for how long the store has not answered, seconds; None before its first answer."""
+        return None if self._seen is None else max(0.0, now - self._seen)
+
+    def store_now(self, wall_s: float) -> float:
+        """Return the store's time at a wall time of this process."""
+        return wall_s + self._ahead_s
+
+    def apply_to(self, watch: Watch) -> None:
+        """Give a flag the orders that concern it, ended ones included."""
+        name = watch.flag.name
+        watch.hold = self._hold(name)
+        watch.everyone = self._hold(EVERYONE)
+        watch.level = None if self._state is None else self._state.level
+
+    def gone(self, watch: Watch, layer: str, store_now: float) -> bool:
+        """Return whether the order of a layer is over for a flag, rather than replaced."""
+        order: Hold | LevelOrder | None
+        order = {"hold": watch.hold, "everyone": watch.everyone, "level": watch.level}[layer]
+        return order is None or _over(order, store_now)
+
+    def at_once(self, watch: Watch, layer: str) -> bool:
+        """Return whether the order of a layer was released with the wish to skip recovery."""
+        state = self._state
+        if state is None:
+            return False
+        if layer == "level":
+            release = state.level_released
+        else:
+            release = state.released.get(watch.flag.name if layer == "hold" else EVERYONE)
+        return release is not None and release.now
+
+    def due(self, store_now: float) -> bool:
+        """Return whether an order reached its end since the last plan."""
+        return store_now >= self._next_end
+
+    def passed(self, store_now: float) -> bool:
+        """Plan for the next end; return whether the store still holds orders that are over."""
+        self._plan(store_now)
+        state = self._state
+        if state is None:
+            return False
+        orders: list[Hold | LevelOrder] = list(state.holds.values())
+        if state.level is not None:
+            orders.append(state.level)
+        return any(_over(order, store_now) for order in orders)
+
+    def _hold(self, name: str) -> Hold | None:
+        local = self._local_holds.get(name)
+        if local is not None:
+            return local
+        return None if self._state is None else self._state.holds.get(name)
+
+    def _plan(self, after: float) -> None:
+        ends = [hold.until for hold in self._local_holds.values()]
+        if self._state is not None:
+            ends += [hold.until for hold in self._state.holds.values()]
+            if self._state.level is not None:
+                ends.append(self._state.level.until)
+        self._next_end = min(
+            (until for until in ends if until is not None and until > after), default=float("inf")
+        )
+
+
+def _over(order: Hold | LevelOrder, store_now: float) -> bool:
+    return order.until is not None and order.until <= store_now

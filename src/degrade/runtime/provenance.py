@@ -1,0 +1,213 @@
+"""Who is asking, and what was served: the context that travels with a request.
+
+    request(subject="user-42")          opened by the middlewares, read by served()
+      └── capturing scope               opened around a call whose result is due for a snapshot
+            └── note                    left by every degraded answer given inside
+
+A note left inside a scope reaches the request around it when the scope closes, so a result that
+was built on a degraded part is known as such, also when the part ran in a child task.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from degrade.core.words import RungKind
+
+__all__ = (
+    "Context",
+    "Note",
+    "Request",
+    "Scope",
+    "Served",
+    "Stamp",
+    "context",
+    "request",
+    "served",
+    "subject",
+)
+
+MOST_NOTES: Final = 1_000
+"""Notes kept of one request; beyond it only the oldest ages per flag and rung would be news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One degraded answer given within a request.
+
+    Attributes:
+        flag: Name of the flag.
+        rung: The kind of rung that answered.
+        age_s: Age of the snapshot served, seconds; None for rungs without one.
+        reason: Why it was degraded, one line.
+        since: When the flag left normal, Unix seconds; None for a single failed call.
+    """
+
+    flag: str
+    rung: RungKind
+    age_s: float | None
+    reason: str
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What all answers of a flag share until it changes: `(flag, reason, since)`.
+
+    A call only points to it, so that a note costs one small tuple.
+    """
+
+    flag: str
+    reason: str
+    since: float | None
+
+
+Note = tuple[Stamp, RungKind, float | None]
+"""One degraded answer: the flag's stamp, the rung, the age of the snapshot in seconds."""
+
+
+def _served(note: Note) -> Served:
+    stamp, rung, age_s = note
+    return Served(flag=stamp.flag, rung=rung, age_s=age_s, reason=stamp.reason, since=stamp.since)
+
+
+class Context:
+    """A place for notes; `note` is the bound append of its list, which calls use directly."""
+
+    __slots__ = ("note", "notes")
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.note = self.notes.append
+
+    def branch(self) -> None:
+        """Take notice that the caller was told to take a degraded branch."""
+
+    def trim(self) -> None:
+        """Keep the newest notes when a request gives an unreasonable number of answers."""
+        if len(self.notes) > MOST_NOTES:
+            del self.notes[:-MOST_NOTES]
+
+
+_context: ContextVar[Context | None] = ContextVar("degrade_context", default=None)
+_subject: ContextVar[str | None] = ContextVar("degrade_subject", default=None)
+
+context = _context.get
+"""Return the innermost request or scope, None outside of both."""
+
+subject = _subject.get
+"""Return the subject of the current request, None outside of one."""
+
+
+class Request(Context):
+    """A request in progress: `with degrade.request(subject="user-42") as current:`.
+
+    Args:
+        subject: Who asks. It makes the dial stick to a user and keeps snapshots apart.
+
+    Guarantees:
+        Degraded answers of child tasks, and of threads that copy the context, are collected too.
+    """
+
+    __slots__ = ("_context_token", "_subject_token", "subject")
+
+    def __init__(self, subject: str | None = None) -> None:
+        super().__init__()
+        self.subject = subject
+        self._context_token: Token[Context | None] | None = None
+        self._subject_token: Token[str | None] | None = None
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """What was served degraded so far, oldest note first."""
+        return tuple(map(_served, self.notes))
+
+    def __enter__(self) -> Self:
+        self._context_token = _context.set(self)
+        self._subject_token = _subject.set(self.subject)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._context_token is not None and self._subject_token is not None:
+            _context.reset(self._context_token)
+            _subject.reset(self._subject_token)
+            self._context_token = self._subject_token = None
+
+    def __repr__(self) -> str:
+        return f"<request subject={self.subject!r} served={len(self.notes)}>"
+
+
+def request(subject: str | None = None) -> Request:
+    """Open a request: `with degrade.request(subject="user-42"):`.
+
+    Inside it `degrade.served()` collects every degraded answer, the dial of a flag sticks to the
+    subject, and snapshots of different subjects are kept apart.
+
+    Args:
+        subject: Who asks: a user id, a tenant; None for an anonymous request.
+
+    Cost:
+        Two context variables; no I/O.
+    """
+    return Request(subject)
+
+
+def served() -> tuple[Served, ...]:
+    """Return what was served degraded in the current request so far.
+
+    Returns:
+        One `Served` an answer, oldest first; empty outside of a request.
+    """
+    inner = _context.get()
+    found: list[Note] = []
+    while inner is not None:
+        found = [*inner.notes, *found]
+        inner = inner.around if isinstance(inner, Scope) else None
+    return tuple(map(_served, found))
+
+
+class Scope(Context):
+    """Around a call whose result will be captured: tells whether a degraded part went into it."""
+
+    __slots__ = ("_branched", "_token", "around")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._branched = False
+        self.around: Context | None = None
+        self._token: Token[Context | None] | None = None
+
+    def __enter__(self) -> Self:
+        self.around = _context.get()
+        self._token = _context.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            _context.reset(self._token)
+        if self.around is not None and self.notes:
+            self.around.notes.extend(self.notes)
+            self.around.trim()
+
+    def branch(self) -> None:
+        self._branched = True
+        if self.around is not None:
+            self.around.branch()
+
+    @property
+    def tainted(self) -> bool:
+        """Whether a degraded answer was given inside, or a degraded branch taken."""
+        return self._branched or bool(self.notes)

@@ -1,0 +1,245 @@
+"""Fold the calls of one flag into the counters that a verdict needs.
+
+Every limit of the SLA has two counters, calls judged and bad ones. What counts where:
+
+    outcome                         a latency limit                errors
+    success                         judged; bad when slower        judged
+    failure, with an errors limit   left out                       judged, bad
+    failure, without one            judged, bad                    -
+    timeout (deadline passed)       judged, bad                    judged, bad
+    still running past the limit    judged, bad, at that moment    -
+    still running past its end      judged, bad, at that moment    judged, bad, at that moment
+    ignored, abandoned              left out                       left out
+
+A call counts once for each limit: one that was counted while it ran is skipped when it ends,
+and an abandoned one counts for the limits that it had passed by then. Calls admitted before
+`floor` (the last transition, or the end of a pause of the process) are shown but never judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from operator import sub
+
+from degrade.core.policy import SLA
+from degrade.core.words import Outcome
+from degrade.runtime.recorder import Batch, Marked, missing
+
+__all__ = ("HUNG_AFTER_S", "Fold", "Tally")
+
+HUNG_AFTER_S = 10.0
+"""A call without a deadline that runs longer than this counts as a failure, seconds."""
+
+_TAIL_SHARE = 0.1 + 1e-9
+_UNJUDGED = frozenset({Outcome.IGNORED, Outcome.ABANDONED})
+
+
+class Fold:
+    """What one batch comes to.
+
+    Attributes:
+        counts: Two counters a limit, in the order of `SLA.limits`.
+        good, bad: Calls for the machine: a bad one failed, or was slower than a limit of the
+            slowest tenth (p90 and up; being slower than a p50 is nothing bad in one call).
+        durations: Of the successes, judged or not, seconds.
+    """
+
+    __slots__ = ("bad", "counts", "durations", "good")
+
+    def __init__(self, width: int) -> None:
+        self.counts = [0] * width
+        self.good = 0
+        self.bad = 0
+        self.durations: list[float] = []
+
+
+class Tally:
+    """The calls of one flag that are still running, and the rules above.
+
+    Args:
+        sla: The limits; None for a flag that is only toggled by hand.
+        hung_after_s: When a running call counts as a failure.
+    """
+
+    __slots__ = (
+        "_aged",
+        "_errors",
+        "_first_s",
+        "_hung_s",
+        "_latency",
+        "_tail_s",
+        "_width",
+        "running",
+    )
+
+    def __init__(self, sla: SLA | None, hung_after_s: float) -> None:
+        limits = sla.limits if sla is not None else ()
+        self._width = 2 * len(limits)
+        self._latency: list[tuple[float, int]] = sorted(
+            (limit.limit_s, 2 * i) for i, limit in enumerate(limits) if limit.limit_s is not None
+        )
+        self._errors = next((2 * i for i, limit in enumerate(limits) if limit.limit_s is None), -1)
+        tails = [
+            limit.limit_s
+            for limit in limits
+            if limit.limit_s is not None and limit.share <= _TAIL_SHARE
+        ]
+        self._tail_s = min(tails, default=float("inf"))
+        self._hung_s = hung_after_s
+        self._first_s = min([hung_after_s, *(limit_s for limit_s, _ in self._latency)])
+        self.running: list[float] = []
+        """Starts of the calls that still run and have passed no limit yet, sorted."""
+        self._aged: Counter[float] = Counter()
+        """Starts of those that have passed one, with how many calls share the start."""
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.running) + self._aged.total()
+
+    def expect(self, hung_after_s: float) -> None:
+        """Set when a running call counts as a failure: the longest deadline of the functions."""
+        self._hung_s = hung_after_s
+        self._first_s = min([hung_after_s, *(limit_s for limit_s, _ in self._latency)])
+
+    def fold(self, batch: Batch, now: float, last: float, floor: float) -> Fold:
+        """Fold a batch.
+
+        Args:
+            batch: What was cut off the queues.
+            now: The time of this fold, seconds.
+            last: The time of the fold before; limits passed up to it are counted already.
+            floor: Calls admitted before it are not judged.
+        """
+        fold = Fold(self._width)
+        starts, ends = batch.starts, batch.ends
+        if starts:
+            self._successes(fold, starts, ends, last, floor)
+        for mark in batch.marked:
+            self._marked(fold, mark, last, floor)
+        self._still_running(fold, batch, now, last, floor)
+        return fold
+
+    def _successes(
+        self, fold: Fold, starts: list[float], ends: list[float], last: float, floor: float
+    ) -> None:
+        first_s = self._first_s
+        durations = fold.durations = list(map(sub, ends, starts))
+        judged = len(starts)
+        if max(durations) > first_s:
+            slow = [
+                (start, end)
+                for start, end in zip(starts, ends, strict=True)
+                if end - start > first_s
+            ]
+            judged -= len(slow)
+            for start, end in slow:
+                self._late(fold, start, end, Outcome.SUCCESS, last, floor)
+        if min(starts) < floor:
+            judged = sum(
+                1
+                for start, end in zip(starts, ends, strict=True)
+                if start >= floor and end - start <= first_s
+            )
+        counts = fold.counts
+        for i in range(0, self._width, 2):
+            counts[i] += judged
+        fold.good += judged
+
+    def _marked(self, fold: Fold, mark: Marked, last: float, floor: float) -> None:
+        start, end, outcome = mark
+        if end - start > self._first_s:
+            self._late(fold, start, end, outcome, last, floor)
+        elif start >= floor and outcome not in _UNJUDGED:
+            self._count_failure(fold, outcome, passed_s=-1.0)
+            fold.bad += 1
+
+    def _late(
+        self, fold: Fold, start: float, end: float, outcome: Outcome, last: float, floor: float
+    ) -> None:
+        """Count a call that ended after its first limit, less what it was counted for before."""
+        seen_s = -1.0
+        if self._aged.get(start, 0) > 0:
+            seen_s = last - start
+            self._aged[start] -= 1
+            if not self._aged[start]:
+                del self._aged[start]
+        if start < floor:
+            return
+        duration_s = end - start
+        if outcome in _UNJUDGED:
+            self._count_passed(fold, seen_s, min(duration_s, self._hung_s))
+            if seen_s <= self._tail_s < duration_s:
+                fold.bad += 1
+            return
+        hung_before = seen_s > self._hung_s
+        if not hung_before:
+            if outcome is Outcome.SUCCESS:
+                self._count_success(fold, seen_s, duration_s)
+            else:
+                self._count_failure(fold, outcome, passed_s=seen_s)
+        if seen_s > min(self._tail_s, self._hung_s):
+            return
+        if outcome is not Outcome.SUCCESS or duration_s > self._tail_s:
+            fold.bad += 1
+        else:
+            fold.good += 1
+
+    def _count_success(self, fold: Fold, seen_s: float, duration_s: float) -> None:
+        counts = fold.counts
+        for limit_s, i in self._latency:
+            if seen_s <= limit_s:
+                counts[i] += 1
+                counts[i + 1] += duration_s > limit_s
+        if self._errors >= 0:
+            counts[self._errors] += 1
+
+    def _count_failure(self, fold: Fold, outcome: Outcome, *, passed_s: float) -> None:
+        counts = fold.counts
+        if self._errors >= 0:
+            counts[self._errors] += 1
+            counts[self._errors + 1] += 1
+        if outcome is Outcome.TIMEOUT or self._errors < 0:
+            for limit_s, i in self._latency:
+                if passed_s <= limit_s:
+                    counts[i] += 1
+                    counts[i + 1] += 1
+
+    def _count_passed(self, fold: Fold, seen_s: float, reached_s: float) -> None:
+        """Count the latency limits between what was seen before and what is reached now."""
+        counts = fold.counts
+        for limit_s, i in self._latency:
+            if seen_s <= limit_s < reached_s:
+                counts[i] += 1
+                counts[i + 1] += 1
+
+    def _still_running(
+        self, fold: Fold, batch: Batch, now: float, last: float, floor: float
+    ) -> None:
+        ended = batch.starts
+        if batch.marked:
+            ended = ended + [mark.start for mark in batch.marked]
+        if batch.started:
+            self.running += batch.started
+        if self.running:
+            self.running = missing(self.running, ended)
+        for start, count in self._aged.items():
+            if start >= floor:
+                self._age(fold, last - start, now - start, count)
+        first_s = self._first_s
+        running = self.running
+        while running and now - running[0] > first_s:
+            start = running.pop(0)
+            self._aged[start] += 1
+            if start >= floor:
+                self._age(fold, -1.0, now - start, 1)
+
+    def _age(self, fold: Fold, before_s: float, age_s: float, count: int) -> None:
+        """Count the limits that `count` running calls passed since the last fold."""
+        for _ in range(count):
+            if before_s <= self._hung_s < age_s:
+                self._count_failure(fold, Outcome.TIMEOUT, passed_s=before_s)
+            else:
+                self._count_passed(fold, before_s, min(age_s, self._hung_s))
+        bad_at_s = min(self._tail_s, self._hung_s)
+        if before_s <= bad_at_s < age_s:
+            fold.bad += count

@@ -1,0 +1,76 @@
+"""The ticker: drains, judges and moves machines; no I/O.
+
+Four times a second while calls come, sooner when very many do, once a second when idle. It
+yields to other threads at least every millisecond. After a gap of more than two seconds (the
+process was paused) the calls that overlap it are not judged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from degrade.runtime.runtime import Runtime
+
+__all__ = ("Ticker",)
+
+log = logging.getLogger("degrade.runtime")
+
+BUSY_S: Final = 0.25
+IDLE_S: Final = 1.0
+FLOOD_S: Final = 0.02
+FLOOD_CALLS: Final = 20_000
+GAP_S: Final = 2.0
+SLICE_S: Final = 0.001
+
+
+class Ticker:
+    """The thread that ticks a runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="degrade-ticker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: The process can start no more threads.
+        """
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the thread, at the latest after half a second."""
+        self._stop.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(0.5)
+
+    def _run(self) -> None:
+        runtime, stop = self._runtime, self._stop
+        monotonic = runtime.clock.monotonic
+        last = monotonic()
+        wait_s = BUSY_S
+        while not stop.wait(wait_s):
+            try:
+                now = monotonic()
+                if now - last > GAP_S:
+                    runtime.skip_gap(now)
+                calls = runtime.tick(yield_after_s=SLICE_S)
+                last = monotonic()
+                wait_s = FLOOD_S if calls > FLOOD_CALLS else BUSY_S if calls else IDLE_S
+            except Exception:  # noqa: BLE001 - the ticker must not die; what broke is counted and told
+                runtime.trouble("tick")
+                wait_s = IDLE_S
+
+
+def yield_to_others() -> None:
+    """Let other threads run."""
+    time.sleep(0)

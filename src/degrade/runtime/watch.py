@@ -1,0 +1,291 @@
+"""One flag under one runtime: its calls, its machine, its orders, and the gate they add up to.
+
+    calls ──> recorder ──fold──> tally ──> windows ──> judge ──> machine ─┐
+    operators, levels ────────────────────────────────────────────────────┴─> resolve ──> gate
+
+Only the thread that ticks (and whoever holds the runtime's lock) writes here; calls read the
+gate, append to queues and take permits.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from degrade.core import machine
+from degrade.core.dial import is_degraded
+from degrade.core.machine import MachineState, Transition
+from degrade.core.permits import Permit, Permits, probe_limit
+from degrade.core.resolve import Resolved, resolve
+from degrade.core.verdict import Judge, Verdict
+from degrade.core.words import CallClass, Mode, Phase, RungKind
+from degrade.runtime.counters import Counters
+from degrade.runtime.gate import Gate
+from degrade.runtime.provenance import Stamp, subject
+from degrade.runtime.recorder import Recorder
+from degrade.runtime.tally import HUNG_AFTER_S, Tally
+
+if TYPE_CHECKING:
+    from degrade.core.records import Hold, LevelOrder
+    from degrade.runtime.flags import Flag
+
+__all__ = ("RUN", "SERVE", "Route", "Watch")
+
+
+class Route:
+    """A way that a call may take."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+RUN: Final = Route("RUN")
+SERVE: Final = Route("SERVE")
+
+_PEAK_MEMORY_S = 60.0
+
+
+class Watch:
+    """Everything that one runtime knows of one flag.
+
+    Args:
+        flag: The declaration.
+        now: Monotonic time, seconds.
+        clock: Monotonic clock that calls read.
+        wall: Wall clock.
+        store_now: The store's time, which ends orders.
+        rng: For draws of the dial and jitter.
+    """
+
+    __slots__ = (
+        "_judge",
+        "_last",
+        "_newest",
+        "_peak",
+        "_peak_before",
+        "_peak_since",
+        "_rng",
+        "_store_now",
+        "_tally",
+        "_window",
+        "changed_wall",
+        "clock",
+        "counters",
+        "everyone",
+        "flag",
+        "floor",
+        "folded",
+        "gate",
+        "hold",
+        "inline",
+        "lease_s",
+        "level",
+        "permits",
+        "recorder",
+        "resolved",
+        "state",
+        "verdict",
+        "wall",
+    )
+
+    def __init__(
+        self,
+        flag: Flag,
+        *,
+        now: float,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        store_now: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.flag = flag
+        self.clock = clock
+        self.wall = wall
+        self._store_now = store_now
+        self._rng = rng
+        self.gate = Gate(flag.name)
+        self.recorder = Recorder()
+        self.counters = Counters()
+        self.inline = False
+        self._tally = Tally(flag.sla, HUNG_AFTER_S)
+        self.lease_s = HUNG_AFTER_S
+        self.state: MachineState = machine.initial(flag.recovery, now)
+        self.permits = Permits(1, now=now)
+        self.hold: Hold | None = None
+        self.everyone: Hold | None = None
+        self.level: LevelOrder | None = None
+        self.changed_wall = wall()
+        self.resolved: Resolved = self.peek()
+        self.verdict: Verdict | None = None
+        self.floor = now
+        self.folded = 0
+        self._last = now
+        self._peak = self._peak_before = 1.0
+        self._peak_since = now
+        self._judge: Judge | None = None
+        if flag.sla is not None:
+            self._judge = Judge(flag.sla)
+            self._window, self._newest = self._judge.windows()
+
+    # ------------------------------------------------------------------ read by calls
+
+    def admit(self) -> Route | Permit:
+        """Decide for one call: run, serve from the ladder, or run as a probe with a permit."""
+        resolved = self.resolved
+        dial = resolved.dial
+        if resolved.mode is Mode.OFF:
+            return SERVE
+        if dial <= 0:
+            return RUN
+        probing = resolved.automatic and self.state.phase is Phase.RECOVERING
+        degraded = is_degraded(self.flag.name, subject(), dial, self.wall(), self._rng.random())
+        if not probing:
+            return SERVE if degraded else RUN
+        now = self.clock()
+        if degraded and not self.permits.due(now, 1):
+            return SERVE
+        return self.permits.take(now, self.lease_s) or SERVE
+
+    def degraded_now(self) -> bool:
+        """Whether the current subject gets degraded answers; takes no permit, records nothing."""
+        resolved = self.resolved
+        if resolved.mode is Mode.OFF:
+            return True
+        return is_degraded(
+            self.flag.name, subject(), resolved.dial, self.wall(), self._rng.random()
+        )
+
+    def retry_after_s(self) -> float:
+        """Return after how many seconds another try makes sense, at least one."""
+        left_s = self.state.until - self.clock() if self.state.phase is Phase.DEGRADED else 0.0
+        hold = self.hold or self.everyone
+        if hold is not None and hold.until is not None:
+            left_s = max(left_s, hold.until - self.wall())
+        return max(1.0, left_s)
+
+    # ------------------------------------------------------------------ the tick
+
+    def fold(self, now: float) -> tuple[Transition, ...]:
+        """Take the calls off the queues, judge them, move the machine.
+
+        Returns:
+            The transitions that this led to, oldest first.
+        """
+        counters = self.counters
+        counters.drain(now)
+        tally = self._tally
+        state = self.state
+        if self.recorder.empty and not tally.in_flight and state.phase is Phase.STEADY:
+            self._last = now
+            return ()
+        batch = self.recorder.drain()
+        folded = tally.fold(batch, now, self._last, max(state.since, self.floor))
+        elapsed_s = now - self._last
+        self._last = now
+        counters.count(batch, folded.durations, now)
+        self.folded += len(batch.starts) + len(batch.marked)
+        if state.phase is Phase.STEADY:
+            self._note_peak(now, elapsed_s, sum(folded.durations))
+        events: list[machine.Event] = []
+        if folded.good or folded.bad:
+            events.append(
+                machine.Calls(now=now, epoch=state.epoch, good=folded.good, bad=folded.bad)
+            )
+        judge = self._judge
+        if judge is not None and any(folded.counts):
+            self._window.add(now, folded.counts)
+            self._newest.add(now, folded.counts)
+            totals = self._window.totals(now)
+            newest = () if judge.quiet(totals) else self._newest.suffixes(now)
+            self.verdict = judge.judge(totals, newest)
+            if self.verdict.breach:
+                events.append(
+                    machine.Breach(now=now, cause=self.verdict.cause, draw=self._rng.random())
+                )
+        self.permits.expire(now)
+        if state.phase is not Phase.STEADY:
+            events.append(machine.Tick(now=now, draw=self._rng.random()))
+        return self.move(events, now)
+
+    def move(self, events: list[machine.Event], now: float) -> tuple[Transition, ...]:
+        """Feed events to the machine and perform what concerns this flag alone."""
+        found: list[Transition] = []
+        for event in events:
+            self.state, effects = machine.step(self.state, event, self.flag.recovery)
+            for effect in effects:
+                if isinstance(effect, Transition):
+                    found.append(effect)
+                elif self._judge is not None:
+                    self._window.clear()
+                    self._newest.clear()
+        if found:
+            self.counters.moved(found)
+            self.permits.restart(self._allowance(), now=now)
+            self.settle()
+        return tuple(found)
+
+    def _note_peak(self, now: float, elapsed_s: float, busy_s: float) -> None:
+        """Remember how many calls ran at once while steady, over the last minute or two."""
+        seen = float(self._tally.in_flight)
+        if elapsed_s > 0:
+            seen = max(seen, busy_s / elapsed_s)
+        if now - self._peak_since > _PEAK_MEMORY_S:
+            self._peak_before, self._peak, self._peak_since = self._peak, 1.0, now
+        self._peak = max(self._peak, seen)
+
+    def _allowance(self) -> int:
+        """Return how many probes may be in flight: the step's share of the steady peak."""
+        return probe_limit(self.state.share, math.ceil(max(self._peak, self._peak_before)))
+
+    def skip_gap(self, now: float) -> None:
+        """Forget the calls that overlap a pause of the process: their times mean nothing."""
+        self.floor = now
+
+    def expect(self, deadline_s: float | None) -> None:
+        """Take the deadline of one more function of this flag into account."""
+        hung_after_s = deadline_s if deadline_s is not None else HUNG_AFTER_S
+        self._tally.expect(hung_after_s)
+        self.lease_s = hung_after_s
+
+    # ------------------------------------------------------------------ the gate
+
+    def peek(self) -> Resolved:
+        """Return what orders and machine add up to now, without acting on it."""
+        return resolve(
+            hold=self.hold,
+            everyone=self.everyone,
+            level=self.level,
+            flag_level=self.flag.level,
+            machine=self.state,
+            now_wall=self._store_now(),
+        )
+
+    def settle(self) -> None:
+        """Resolve orders and machine anew, and write the gate."""
+        wall_s = self.wall()
+        before = self.resolved
+        after = self.resolved = self.peek()
+        if (before.mode, before.reason) != (after.mode, after.reason):
+            self.changed_wall = wall_s
+        normal = after.mode is Mode.NORMAL
+        gate = self.gate
+        since = None if normal else gate.stamp.since or wall_s
+        gate.stamp = Stamp(self.flag.name, after.reason, since)
+        probing = after.automatic and self.state.phase is Phase.RECOVERING
+        gate.still = after.mode is Mode.DEGRADED and after.dial >= 1 and not probing
+        gate.shut = self.inline or not normal
+
+    def answered(self, rung: RungKind, age_s: float | None) -> None:
+        """Record one degraded answer; called on the request path, one append."""
+        self.counters.answers.append((rung, age_s))
+
+    def ended(self, how: CallClass) -> None:
+        """Record a call that ended with neither a full nor a degraded answer."""
+        self.counters.ends.append(how)
