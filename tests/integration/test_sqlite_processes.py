@@ -1,0 +1,191 @@
+"""One SQLite store, several real processes: who changes, who sees it, and who is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from degrade.stores.apply import broken_links
+from degrade.stores.sqlite import SQLiteStore
+from degrade.testing.store_records import change, hold, standing
+
+pytestmark = [pytest.mark.real]
+
+SEEN_WITHIN_S = 0.25
+PATIENCE_S = 20.0
+
+WATCHER = """
+import json, sys, threading, time
+from degrade.stores.sqlite import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+pause = threading.Event()
+print(json.dumps({"epoch": store.read().epoch}), flush=True)
+while True:
+    if store.changed():
+        state = store.read()
+        print(json.dumps({"epoch": state.epoch, "at": time.monotonic(),
+                          "holds": {name: hold.mode for name, hold in state.holds.items()}}),
+              flush=True)
+        if "stop" in state.holds:
+            break
+    pause.wait(0.1)
+store.close()
+"""
+
+WRITER = """
+import sys
+from degrade.stores.sqlite import SQLiteStore
+from degrade.testing.store_records import change, draft, hold, report
+store = SQLiteStore(sys.argv[1], busy="20s")
+for number in range(int(sys.argv[3])):
+    store.change(change("hold", {f"{sys.argv[2]}.{number}": hold()}))
+    store.append([draft()])
+    store.report(report(sys.argv[2]))
+    print(number, flush=True)
+store.close()
+"""
+
+FORKER = """
+import json, os, sys
+from degrade.stores.sqlite import SQLiteStore
+from degrade.testing.store_records import change, hold, standing
+store = SQLiteStore(sys.argv[1])
+store.change(change(parent=hold()))
+read, write = os.pipe()
+go, start = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(start)
+    first = standing(store.read())
+    os.read(go, 1)  # until the parent has closed its store, as the last connection of its own
+    store.change(change(child=hold()))
+    os.write(write, json.dumps([first, standing(store.read())]).encode())
+    store.close()
+    os._exit(0)
+os.close(write)
+store.change(change(after=hold("off")))
+store.close()
+os.write(start, b"x")
+answer = b""
+while chunk := os.read(read, 65536):
+    answer += chunk
+os.waitpid(child, 0)
+print(answer.decode())
+"""
+
+
+def start(code: str, *words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.db"
+
+
+def test_a_change_is_seen_by_every_other_process_within_250_ms(path):
+    store = SQLiteStore(path)
+    store.read()
+    watchers = [start(WATCHER, path) for _ in range(3)]
+    delays: list[float] = []
+    try:
+        for watcher in watchers:
+            assert watcher.stdout is not None
+            assert json.loads(watcher.stdout.readline()) == {"epoch": 0}
+        for number, name in enumerate(["feed", "search", "ads", "stop"], 1):
+            store.change(change("hold", {name: hold("off")}))
+            written = time.monotonic()
+            for watcher in watchers:
+                assert watcher.stdout is not None
+                seen = json.loads(watcher.stdout.readline())
+                assert seen["epoch"] == number
+                assert seen["holds"][name] == "off"
+                delays.append(seen["at"] - written)
+        for watcher in watchers:
+            finish(watcher)
+    finally:
+        for watcher in watchers:
+            watcher.kill()
+            watcher.communicate()
+        store.close()
+    # the machine may be busy with other tests, so one of the changes may take longer
+    assert sorted(delays)[-len(watchers) - 1] < SEEN_WITHIN_S, delays
+
+
+def test_writers_at_the_same_time_lose_nothing(path):
+    writers = [start(WRITER, path, name, 15) for name in "abc"]
+    for writer in writers:
+        finish(writer)
+    store = SQLiteStore(path)
+    state = store.read()
+    assert (state.epoch, len(state.holds)) == (45, 45)
+    assert len(store.events()) == 90
+    assert broken_links(store.events()) == []
+    assert sorted(item.id for item in store.instances()) == ["a", "b", "c"]
+    store.close()
+
+
+def test_a_killed_writer_leaves_a_whole_store(path):
+    store = SQLiteStore(path)
+    for _ in range(3):
+        writer = start(WRITER, path, "x", 100_000)
+        assert writer.stdout is not None
+        for _ in range(5):
+            assert writer.stdout.readline()
+        writer.kill()
+        writer.communicate()
+        state, events = store.read(), store.events(limit=100_000)
+        assert broken_links(events) == []
+        changes = [event for event in events if event.type == "hold"]
+        assert state.epoch == len(changes)
+        assert {event.flag for event in changes} == set(state.holds)
+    assert store.change(change(after=hold("normal")))
+    store.close()
+
+
+def test_a_forked_child_has_a_connection_of_its_own_that_outlives_the_parents(path):
+    first, last = json.loads(finish(start(FORKER, path)))
+    assert first["parent"] == "degraded"
+    assert last == {"parent": "degraded", "after": "off", "child": "degraded"}
+    store = SQLiteStore(path)
+    assert standing(store.read()) == last
+    assert broken_links(store.events()) == []
+    store.close()
+
+
+FULL_DISK = """
+import resource, sys
+from degrade.errors import StoreError
+from degrade.stores.sqlite import SQLiteStore
+from degrade.testing.store_records import change, draft, hold
+store = SQLiteStore(sys.argv[1])
+store.change(change(feed=hold("off")))
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    while True:
+        store.append([draft("x" * 1000) for _ in range(20)])
+except StoreError as error:
+    print(error)
+print(store.read().holds["feed"].mode)
+"""
+
+
+def test_a_full_disk_is_explained_and_what_was_ordered_can_still_be_read(path):
+    out = finish(start(FULL_DISK, path)).splitlines()
+    assert "full" in out[0]
+    assert out[1] == "off"
