@@ -105,30 +105,13 @@ extra = [before, sorted(metric.name for metric in REGISTRY.collect())]
     assert before == after
 
 
-def test_every_module_can_be_imported_first_and_starts_nothing(tmp_path: Path) -> None:
+def test_no_module_starts_or_writes_anything_when_imported(tmp_path: Path) -> None:
     modules = [name for name in map(module_name, files()) if not name.endswith("__main__")]
-    statements = f"""
-import importlib, traceback
-import pydantic, prometheus_client, redis, typer, rich, pytest, starlette  # spare each child these
-opened.clear()
-spoke.clear()
-extra = dict()
-for name in {modules!r}:
-    child = os.fork()
-    if child == 0:
-        try:
-            importlib.import_module(name)
-            names = [thread.name for thread in threading.enumerate()]
-            written = [path for path, writing in opened if writing]
-            os._exit(int(names != ["MainThread"]) * 2 + int(bool(written)) * 4)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    extra[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-"""
-    codes = watched(statements, tmp_path)["extra"]
-    assert len(codes) == len(modules)
-    assert {name: code for name, code in codes.items() if code} == {}
+    done = watched(f"import {', '.join(modules)}", tmp_path)
+    assert set(modules) <= set(done["modules"])
+    assert done["threads"] == ["MainThread"]
+    assert not [path for path, writing in done["opened"] if writing]
+    assert not [event for event in done["spoke"] if not event.startswith("socket.")]
 
 
 def test_at_most_twenty_five_names_are_public() -> None:
