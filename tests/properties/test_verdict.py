@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import comb, exp, lgamma, log, log1p, sqrt
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from degrade.core.policy import SLA
@@ -49,42 +49,41 @@ def judged(judge, window, newest, **more):
     return judge.judge(plus(window, **more), [plus(suffix, **more) for suffix in newest])
 
 
-def chance(n: int, bad: int, share: float) -> float:
-    """How likely at least `bad` of `n` calls are bad where each is with probability `share`."""
-    return sum(
+def chances(n: int, share: float) -> list[float]:
+    """How likely at least 0, 1, ... n of `n` calls are bad, each with probability `share`."""
+    exactly = [
         exp(
             lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
             + k * log(share) + (n - k) * log1p(-share)
         )
-        for k in range(bad, n + 1)
-    )  # fmt: skip
+        for k in range(n + 1)
+    ]  # fmt: skip
+    return list(accumulate(reversed(exactly)))[::-1]
 
 
 class TestChance:
-    @given(limits, confidences, st.integers(1, 400), st.data())
-    def test_alone_hardly_ever_makes_a_breach(self, limit, confidence, n, data):
-        bad = data.draw(st.integers(1, n))
+    @given(limits, confidences, st.integers(1, 200))
+    def test_alone_hardly_ever_makes_a_breach(self, limit, confidence, n):
         judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
-        assume(judge.judge((n, bad)).breach)
-        assert chance(n, bad, limit) <= (1 - confidence) * (1 + 1e-6)
+        for bad, chance in enumerate(chances(n, limit)):
+            if judge.judge((n, bad)).breach:
+                assert chance <= (1 - confidence) * (1 + 1e-6)
 
-    @given(limits, confidences, st.integers(1, 400), st.data())
-    def test_explains_what_is_not_a_breach_though_worse_than_the_limit(
-        self, limit, confidence, n, data
-    ):
-        """By Ash's bound: no test of this kind could see much more."""
-        bad = data.draw(st.integers(1, n))
+    @given(limits, confidences, st.integers(1, 200))
+    def test_explains_what_is_no_breach_though_worse_than_the_limit(self, limit, confidence, n):
+        """By Ash's bound, which says how little the Chernoff bound gives away."""
         judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
-        assume(bad / n > limit and not judge.judge((n, bad)).breach)
-        spread = sqrt(8 * bad * (n - bad) / n) if bad < n else 1.0
-        assert chance(n, bad, limit) >= (1 - confidence) / spread * (1 - 1e-6)
+        for bad, chance in enumerate(chances(n, limit)):
+            if bad / n > limit and not judge.judge((n, bad)).breach:
+                given_away = sqrt(8 * bad * (n - bad) / n) if bad < n else 1.0
+                assert chance * given_away >= (1 - confidence) * (1 - 1e-6)
 
-    @given(limits, st.integers(1, 400), st.data())
-    def test_among_the_newest_calls_is_given_far_more_room(self, limit, n, data):
-        bad = data.draw(st.integers(1, n))
-        found = Judge(SLA(errors=limit)).judge((10**9, bad), [(n, bad)]).findings[0]
-        assume(found.over == "newest 1")
-        assert chance(n, bad, limit) <= exp(-30) * (1 + 1e-5)
+    @given(limits, st.integers(1, 200))
+    def test_among_the_newest_calls_is_given_far_more_room(self, limit, n):
+        judge = Judge(SLA(errors=limit))
+        for bad, chance in enumerate(chances(n, limit)):
+            if judge.judge((10**9, bad), [(n, bad)]).breach:
+                assert chance <= exp(-30) * (1 + 1e-5)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("per_second", [5, 50, 500])
@@ -200,14 +199,12 @@ class TestMoreCalls:
     @given(limits, windows_and_newest(), st.integers(0, 500))
     def test_that_are_bad_never_end_a_breach(self, limit, counted, more):
         judge = Judge(SLA(errors=limit))
-        assume(judge.judge(*counted).breach)
-        assert judged(judge, *counted, bad=more).breach
+        assert judge.judge(*counted).breach <= judged(judge, *counted, bad=more).breach
 
     @given(limits, windows_and_newest(), st.integers(0, 500))
     def test_that_are_good_never_make_a_breach(self, limit, counted, more):
         judge = Judge(SLA(errors=limit))
-        assume(not judge.judge(*counted).breach)
-        assert not judged(judge, *counted, good=more).breach
+        assert judge.judge(*counted).breach >= judged(judge, *counted, good=more).breach
 
 
 @given(limits, windows_and_newest(limits=2, most_bad=3))

@@ -182,20 +182,28 @@ class TestAVerdictExplainsItself:
     def test_when_all_is_well(self):
         verdict = self.judge.judge((1_000, 10, 1_000, 0))
         assert verdict.lines() == (
-            "p99 250ms: kept: 10 of 1000 calls slow in 1m, 1% against a limit of 1%; "
-            "14 more slow calls would breach it",
-            "errors: kept: 0 of 1000 calls failed in 1m, 0% against a limit of 5%; "
-            "83 more failed calls would breach it",
+            (
+                "p99 250ms: kept: 10 of 1000 calls slow in 1m, 1% against a limit of 1%; "
+                "14 more slow calls would breach it"
+            ),
+            (
+                "errors: kept: 0 of 1000 calls failed in 1m, 0% against a limit of 5%; "
+                "83 more failed calls would breach it"
+            ),
         )
         assert verdict.cause == "kept"
 
     def test_when_there_is_too_little_evidence(self):
         verdict = self.judge.judge((0, 0, 2, 2))
         assert verdict.lines() == (
-            "p99 250ms: too little evidence: no calls in 1m, against a limit of 1%; "
-            "3 more slow calls would breach it",
-            "errors: too little evidence: 2 of 2 calls failed in 1m, 100% against a limit of 5%, "
-            "evidence 6.0 of 6.9; 1 more failed call would breach it",
+            (
+                "p99 250ms: too little evidence: no calls in 1m, against a limit of 1%; "
+                "3 more slow calls would breach it"
+            ),
+            (
+                "errors: too little evidence: 2 of 2 calls failed in 1m, 100% against a limit of 5%, "
+                "evidence 6.0 of 6.9; 1 more failed call would breach it"
+            ),
         )
         assert verdict.cause == "unknown"
 
