@@ -7,7 +7,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from degrade.core.policy import SLA, Recovery
 from degrade.errors import ConfigError, UsageError
@@ -102,12 +102,57 @@ class Degradable(Generic[F]):
         return wrapper
 
 
+class Options(TypedDict, total=False):
+    """What `degradable` takes beside the name and the ladder; for type checkers."""
+
+    sla: SLA | None
+    level: int | None
+    owner: str | None
+    message: str | None
+    recovery: Recovery | None
+    failures: Errors | None
+    ignore: Ignore | None
+    accept: Callable[[Any], bool] | None
+    deadline: Duration | None
+    late: str
+
+
+# The result is `T | F`. The order matters: a coroutine function in the ladder serves what it
+# resolves to; and mypy, which finds no common type of a rung and a bare function in one list,
+# takes the last one, with `Any` for F.
+@overload
+def degradable(name: str | Flag, /, **options: Unpack[Options]) -> Degradable[Never]: ...
+@overload
+def degradable(
+    name: str | Flag,
+    /,
+    *,
+    fallback: Callable[..., Coroutine[Any, Any, F]]
+    | Sequence[Rung[F] | Callable[..., Coroutine[Any, Any, F]]],
+    **options: Unpack[Options],
+) -> Degradable[F]: ...
+@overload
+def degradable(
+    name: str | Flag,
+    /,
+    *,
+    fallback: Rung[F] | Callable[..., F] | Sequence[Rung[F] | Callable[..., F]],
+    **options: Unpack[Options],
+) -> Degradable[F]: ...
+@overload
+def degradable(
+    name: str | Flag,
+    /,
+    *,
+    fallback: Sequence[Rung[Any] | Callable[..., Any]],
+    **options: Unpack[Options],
+) -> Degradable[Any]: ...
 def degradable(
     name: str | Flag,
     /,
     *,
     sla: SLA | None = None,
-    fallback: Rung[F] | Callable[..., F] | Sequence[Rung[F] | Callable[..., F]] = (),
+    fallback: Rung[Any] | Callable[..., Any] | Sequence[Rung[Any] | Callable[..., Any]] = (),
     level: int | None = None,
     owner: str | None = None,
     message: str | None = None,
@@ -117,7 +162,7 @@ def degradable(
     accept: Callable[[Any], bool] | None = None,
     deadline: Duration | None = None,
     late: str = "cancel",
-) -> Degradable[F]:
+) -> Degradable[Any]:
     """Declare a flag and guard a function with it.
 
     Args:

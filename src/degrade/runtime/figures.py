@@ -43,6 +43,7 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
         duration_sum_s=counters.duration_sum_s,
         drops=dict(counters.drops),
         captures_skipped=skipped,
+        ladder=max((guard.kinds for guard in flag.guards), key=len, default=None),
     )
 
 
