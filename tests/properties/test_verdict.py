@@ -61,150 +61,158 @@ def chances(n: int, share: float) -> list[float]:
     return list(accumulate(reversed(exactly)))[::-1]
 
 
-class TestChance:
-    @given(limits, confidences, st.integers(1, 200))
-    def test_alone_hardly_ever_makes_a_breach(self, limit, confidence, n):
-        judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
-        for bad, chance in enumerate(chances(n, limit)):
-            if judge.judge((n, bad)).breach:
-                assert chance <= (1 - confidence) * (1 + 1e-6)
-
-    @given(limits, confidences, st.integers(1, 200))
-    def test_explains_what_is_no_breach_though_worse_than_the_limit(self, limit, confidence, n):
-        """By Ash's bound, which says how little the Chernoff bound gives away."""
-        judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
-        for bad, chance in enumerate(chances(n, limit)):
-            if bad / n > limit and not judge.judge((n, bad)).breach:
-                given_away = sqrt(8 * bad * (n - bad) / n) if bad < n else 1.0
-                assert chance * given_away >= (1 - confidence) * (1 - 1e-6)
-
-    @given(limits, st.integers(1, 200))
-    def test_among_the_newest_calls_is_given_far_more_room(self, limit, n):
-        judge = Judge(SLA(errors=limit))
-        for bad, chance in enumerate(chances(n, limit)):
-            if judge.judge((10**9, bad), [(n, bad)]).breach:
-                assert chance <= exp(-30) * (1 + 1e-5)
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("per_second", [5, 50, 500])
-    def test_trips_at_most_once_in_a_day_of_calls_that_are_well_within_the_limit(self, per_second):
-        """0.5 % slow against a p99, every tick of a day."""
-        judge = Judge(SLA(p99="250ms"))
-        window, ring = judge.windows()
-        rng = random.Random(20_240_229 + per_second)
-        at_most = {
-            n: list(accumulate(comb(n, k) * 0.005**k * 0.995 ** (n - k) for k in range(n)))
-            for n in {int(per_second * TICK_S), int(per_second * TICK_S) + 1}
-        }
-        trips, slow_calls, called = 0, 0, 0
-        for tick in range(int(86_400 / TICK_S)):
-            n = int(per_second * TICK_S * (tick + 1)) - called
-            called += n
-            slow = bisect(at_most[n], rng.random())
-            slow_calls += slow
-            now = tick * TICK_S
-            window.add(now, (n, slow))
-            ring.add(now, (n, slow))
-            totals = window.totals(now)
-            if not judge.quiet(totals) and judge.judge(totals, ring.suffixes(now)).breach:
-                trips += 1
-                window.clear()
-                ring.clear()
-        assert slow_calls == pytest.approx(0.005 * called, rel=0.1)
-        assert trips <= 1
+@given(limits, confidences, st.integers(1, 200))
+def test_chance_alone_hardly_ever_makes_a_breach(limit, confidence, n):
+    judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
+    for bad, chance in enumerate(chances(n, limit)):
+        if judge.judge((n, bad)).breach:
+            assert chance <= (1 - confidence) * (1 + 1e-6)
 
 
-class TestAnOutage:
-    @given(
-        st.floats(min_value=1e-4, max_value=0.1),
-        st.one_of(st.sampled_from([1, 30, 300, 3_600]), st.floats(min_value=1, max_value=3_600)),
-        st.floats(min_value=0, max_value=1e6),
-        st.floats(min_value=0, max_value=TICK_S),
-    )
-    def test_at_150_calls_a_second_trips_within_a_second_whatever_the_window(
-        self, limit, over, start_s, until_tick_s
-    ):
-        judge = Judge(SLA(errors=limit, over=over))
-        window, ring = judge.windows()
-        for bucket in range(30):  # as long in health as the window is
-            at = start_s - (30 - bucket) * window.bucket_s
-            window.add(at, (int(150 * window.bucket_s), 0))
-        for bucket in range(10):
-            ring.add(start_s - (10 - bucket) * ring.bucket_s, (int(150 * ring.bucket_s), 0))
-        seen, now = 0, start_s + until_tick_s
-        while now <= start_s + 1:
-            failed = int(150 * (now - start_s)) - seen
-            seen += failed
-            window.add(now, (failed, failed))
-            ring.add(now, (failed, failed))
-            totals = window.totals(now)
-            if not judge.quiet(totals) and judge.judge(totals, ring.suffixes(now)).breach:
-                return
-            now += TICK_S
-        pytest.fail(f"{seen} failed calls went unnoticed")
-
-    @given(st.floats(min_value=1e-4, max_value=0.05), st.integers(0, 10**9))
-    def test_trips_within_eleven_calls_for_limits_up_to_five_percent(self, limit, health):
-        judge = Judge(SLA(errors=limit))
-        assert judge.judge((health + 11, 11), [(11, 11)]).breach
+@given(limits, confidences, st.integers(1, 200))
+def test_chance_explains_what_is_no_breach_though_worse_than_the_limit(limit, confidence, n):
+    """By Ash's bound, which says how little the Chernoff bound gives away."""
+    judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=1))
+    for bad, chance in enumerate(chances(n, limit)):
+        if bad / n > limit and not judge.judge((n, bad)).breach:
+            given_away = sqrt(8 * bad * (n - bad) / n) if bad < n else 1.0
+            assert chance * given_away >= (1 - confidence) * (1 - 1e-6)
 
 
-class TestWhatAVerdictSays:
-    @given(limits, confidences, windows_and_newest(), st.integers(1, 50))
-    def test_would_breach_it_does_and_one_call_fewer_does_not(
-        self, limit, confidence, counted, min_bad
-    ):
-        judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=min_bad))
-        verdict = judge.judge(*counted)
-        (found,) = verdict.findings
-        assert (found.to_breach is None) is verdict.breach
-        if found.to_breach is not None:
-            assert judged(judge, *counted, bad=found.to_breach).breach
-            assert not judged(judge, *counted, bad=found.to_breach - 1).breach
-
-    @given(limits, confidences, windows_and_newest())
-    def test_would_clear_it_does_and_one_call_fewer_does_not(self, limit, confidence, counted):
-        judge = Judge(SLA(errors=limit, confidence=confidence))
-        verdict = judge.judge(*counted)
-        (found,) = verdict.findings
-        assert (found.to_clear is not None) is verdict.breach
-        if found.to_clear is not None:
-            assert not judged(judge, *counted, good=found.to_clear).breach
-            assert judged(judge, *counted, good=found.to_clear - 1).breach
-
-    @given(windows_and_newest(limits=2))
-    def test_in_short_agrees_with_what_it_says_at_length(self, counted):
-        judge = Judge(SLA(p99="250ms", errors="5%"))
-        verdict = judge.judge(*counted)
-        findings = verdict.findings
-        outcomes = [found.outcome for found in findings]
-        assert verdict.breach is any(found.breach for found in findings)
-        assert verdict.breach is (verdict.outcome is Judgement.BREACH)
-        assert (verdict.outcome is Judgement.KEPT) is (outcomes == [Judgement.KEPT] * 2)
-        for found, line in zip(findings, verdict.lines(), strict=True):
-            assert (f"{found.bad} of {found.n} calls" in line) is (found.share is not None)
-            assert (f"{found.name}: {found.numbers}" in verdict.cause) is found.breach
-            assert not found.breach or found.evidence >= found.needed
-
-    @given(limits, windows_and_newest())
-    def test_is_kept_only_within_the_limit_and_where_a_breach_would_show(self, limit, counted):
-        judge = Judge(SLA(errors=limit))
-        (found,) = judge.judge(*counted).findings
-        (n, bad), _ = counted
-        kept = bad <= n * limit * (1 + 1e-9) and judge.judge((n, n)).breach
-        assert (found.outcome is Judgement.KEPT) is (kept and not found.breach)
+@given(limits, st.integers(1, 200))
+def test_chance_among_the_newest_calls_is_given_far_more_room(limit, n):
+    judge = Judge(SLA(errors=limit))
+    for bad, chance in enumerate(chances(n, limit)):
+        if judge.judge((10**9, bad), [(n, bad)]).breach:
+            assert chance <= exp(-30) * (1 + 1e-5)
 
 
-class TestMoreCalls:
-    @given(limits, windows_and_newest(), st.integers(0, 500))
-    def test_that_are_bad_never_end_a_breach(self, limit, counted, more):
-        judge = Judge(SLA(errors=limit))
-        assert judge.judge(*counted).breach <= judged(judge, *counted, bad=more).breach
+@pytest.mark.slow
+@pytest.mark.parametrize("per_second", [5, 50, 500])
+def test_chance_trips_at_most_once_in_a_day_of_calls_that_are_well_within_the_limit(per_second):
+    """0.5 % slow against a p99, every tick of a day."""
+    judge = Judge(SLA(p99="250ms"))
+    window, ring = judge.windows()
+    rng = random.Random(20_240_229 + per_second)
+    at_most = {
+        n: list(accumulate(comb(n, k) * 0.005**k * 0.995 ** (n - k) for k in range(n)))
+        for n in {int(per_second * TICK_S), int(per_second * TICK_S) + 1}
+    }
+    trips, slow_calls, called = 0, 0, 0
+    for tick in range(int(86_400 / TICK_S)):
+        n = int(per_second * TICK_S * (tick + 1)) - called
+        called += n
+        slow = bisect(at_most[n], rng.random())
+        slow_calls += slow
+        now = tick * TICK_S
+        window.add(now, (n, slow))
+        ring.add(now, (n, slow))
+        totals = window.totals(now)
+        if not judge.quiet(totals) and judge.judge(totals, ring.suffixes(now)).breach:
+            trips += 1
+            window.clear()
+            ring.clear()
+    assert slow_calls == pytest.approx(0.005 * called, rel=0.1)
+    assert trips <= 1
 
-    @given(limits, windows_and_newest(), st.integers(0, 500))
-    def test_that_are_good_never_make_a_breach(self, limit, counted, more):
-        judge = Judge(SLA(errors=limit))
-        assert judge.judge(*counted).breach >= judged(judge, *counted, good=more).breach
+
+@given(
+    st.floats(min_value=1e-4, max_value=0.1),
+    st.one_of(st.sampled_from([1, 30, 300, 3_600]), st.floats(min_value=1, max_value=3_600)),
+    st.floats(min_value=0, max_value=1e6),
+    st.floats(min_value=0, max_value=TICK_S),
+)
+def test_an_outage_at_150_calls_a_second_trips_within_a_second_whatever_the_window(
+    limit, over, start_s, until_tick_s
+):
+    judge = Judge(SLA(errors=limit, over=over))
+    window, ring = judge.windows()
+    for bucket in range(30):  # as long in health as the window is
+        at = start_s - (30 - bucket) * window.bucket_s
+        window.add(at, (int(150 * window.bucket_s), 0))
+    for bucket in range(10):
+        ring.add(start_s - (10 - bucket) * ring.bucket_s, (int(150 * ring.bucket_s), 0))
+    seen, now = 0, start_s + until_tick_s
+    while now <= start_s + 1:
+        failed = int(150 * (now - start_s)) - seen
+        seen += failed
+        window.add(now, (failed, failed))
+        ring.add(now, (failed, failed))
+        totals = window.totals(now)
+        if not judge.quiet(totals) and judge.judge(totals, ring.suffixes(now)).breach:
+            return
+        now += TICK_S
+    pytest.fail(f"{seen} failed calls went unnoticed")
+
+
+@given(st.floats(min_value=1e-4, max_value=0.05), st.integers(0, 10**9))
+def test_an_outage_trips_within_eleven_calls_for_limits_up_to_five_percent(limit, health):
+    judge = Judge(SLA(errors=limit))
+    assert judge.judge((health + 11, 11), [(11, 11)]).breach
+
+
+@given(limits, confidences, windows_and_newest(), st.integers(1, 50))
+def test_what_a_verdict_says_would_breach_it_does_and_one_call_fewer_does_not(
+    limit, confidence, counted, min_bad
+):
+    judge = Judge(SLA(errors=limit, confidence=confidence, min_bad=min_bad))
+    verdict = judge.judge(*counted)
+    (found,) = verdict.findings
+    assert (found.to_breach is None) is verdict.breach
+    if found.to_breach is not None:
+        assert judged(judge, *counted, bad=found.to_breach).breach
+        assert not judged(judge, *counted, bad=found.to_breach - 1).breach
+
+
+@given(limits, confidences, windows_and_newest())
+def test_what_a_verdict_says_would_clear_it_does_and_one_call_fewer_does_not(
+    limit, confidence, counted
+):
+    judge = Judge(SLA(errors=limit, confidence=confidence))
+    verdict = judge.judge(*counted)
+    (found,) = verdict.findings
+    assert (found.to_clear is not None) is verdict.breach
+    if found.to_clear is not None:
+        assert not judged(judge, *counted, good=found.to_clear).breach
+        assert judged(judge, *counted, good=found.to_clear - 1).breach
+
+
+@given(windows_and_newest(limits=2))
+def test_what_a_verdict_says_in_short_agrees_with_what_it_says_at_length(counted):
+    judge = Judge(SLA(p99="250ms", errors="5%"))
+    verdict = judge.judge(*counted)
+    findings = verdict.findings
+    outcomes = [found.outcome for found in findings]
+    assert verdict.breach is any(found.breach for found in findings)
+    assert verdict.breach is (verdict.outcome is Judgement.BREACH)
+    assert (verdict.outcome is Judgement.KEPT) is (outcomes == [Judgement.KEPT] * 2)
+    for found, line in zip(findings, verdict.lines(), strict=True):
+        assert (f"{found.bad} of {found.n} calls" in line) is (found.share is not None)
+        assert (f"{found.name}: {found.numbers}" in verdict.cause) is found.breach
+        assert not found.breach or found.evidence >= found.needed
+
+
+@given(limits, windows_and_newest())
+def test_what_a_verdict_says_is_kept_only_within_the_limit_and_where_a_breach_would_show(
+    limit, counted
+):
+    judge = Judge(SLA(errors=limit))
+    (found,) = judge.judge(*counted).findings
+    (n, bad), _ = counted
+    kept = bad <= n * limit * (1 + 1e-9) and judge.judge((n, n)).breach
+    assert (found.outcome is Judgement.KEPT) is (kept and not found.breach)
+
+
+@given(limits, windows_and_newest(), st.integers(0, 500))
+def test_more_calls_that_are_bad_never_end_a_breach(limit, counted, more):
+    judge = Judge(SLA(errors=limit))
+    assert judge.judge(*counted).breach <= judged(judge, *counted, bad=more).breach
+
+
+@given(limits, windows_and_newest(), st.integers(0, 500))
+def test_more_calls_that_are_good_never_make_a_breach(limit, counted, more):
+    judge = Judge(SLA(errors=limit))
+    assert judge.judge(*counted).breach >= judged(judge, *counted, good=more).breach
 
 
 @given(limits, windows_and_newest(limits=2, most_bad=3))

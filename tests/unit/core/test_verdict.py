@@ -214,14 +214,13 @@ class TestAVerdictExplainsItself:
             "evidence 9.0 of 6.9; 1 more good call would end it"
         )
         assert verdict.cause == (
-            "breach: errors: 3 of 3 calls failed in 1m, 100% against a limit of 5%, "
-            "evidence 9.0 of 6.9"
+            "errors: 3 of 3 calls failed in 1m, 100% against a limit of 5%, evidence 9.0 of 6.9"
         )
 
     def test_when_the_newest_calls_are_a_breach_of_both(self):
         verdict = self.judge.judge((100_015, 14, 100_015, 15), [(0, 0, 0, 0), (15, 14, 15, 15)])
         assert verdict.cause == (
-            "breach: p99 250ms: 14 of 15 calls slow in the newest 2s, 93.33% against a limit of "
+            "p99 250ms: 14 of 15 calls slow in the newest 2s, 93.33% against a limit of "
             "1%, evidence 60.8 of 30.0; errors: 15 of 15 calls failed in the newest 2s, "
             "100% against a limit of 5%, evidence 44.9 of 30.0"
         )
