@@ -36,7 +36,7 @@ def health(source: StatsSource) -> tuple[int, bytes]:
         Linear in the number of flags; no I/O.
     """
     flags = source.stats()
-    statuses = [flag_status(flag) for flag in flags]
+    statuses: list[Status] = [flag_status(flag) for flag in flags]
     status = _worst(statuses)
     checks: dict[str, list[dict[str, Any]]] = {}
     for flag, each in zip(flags, statuses, strict=True):

@@ -1,0 +1,276 @@
+"""The ASGI middleware under a real server, with a real runtime behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from contextlib import contextmanager
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
+from degrade import Runtime, default, degradable, omit, snapshot
+from degrade.core.records import Hold
+from degrade.integrations.asgi import DegradeMiddleware
+from degrade.ports import Change
+from degrade.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.real
+
+USERS = [f"user-{i}" for i in range(40)]
+
+
+def subject_of(scope):
+    return parse_qs(scope["query_string"].decode()).get("user", [None])[0]
+
+
+@degradable("asgi.ranking", fallback=[snapshot(max_age="1h"), default(["newest"])])
+async def ranking(user: str) -> list[str]:
+    return [f"for {user}"]
+
+
+@degradable("asgi.analytics", fallback=[omit()])
+async def analytics(user: str) -> str:
+    return user
+
+
+@degradable("asgi.checkout")
+async def checkout() -> str:
+    return "paid"
+
+
+@degradable("asgi.broken", fallback=[default("calm")])
+async def broken() -> str:
+    raise ConnectionError("the model is away")
+
+
+class App:
+    """A small service; a test may hold its streams and its answers back."""
+
+    def __init__(self):
+        self.streaming = threading.Event()
+
+    async def __call__(self, scope, receive, send):
+        status, parts = 200, [b""]
+        user = subject_of(scope) or "nobody"
+        match scope["path"]:
+            case "/feed":
+                stories = await ranking(user)
+                await asyncio.sleep(0.01)  # other requests run between the answer and its headers
+                if user.endswith(("1", "3", "5")):
+                    await analytics(user)
+                await asyncio.sleep(0.01)
+                parts = [json.dumps(stories).encode()]
+            case "/checkout":
+                parts = [(await checkout()).encode()]
+            case "/broken":
+                parts = [(await broken()).encode()]
+            case "/bug":
+                raise LookupError("a bug of the application")
+            case "/late":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+                await checkout()
+            case "/stream":
+                await analytics(user)
+                await self.stream(send)
+                return
+            case _:
+                status = 404
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"".join(parts)})
+
+    async def stream(self, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await asyncio.to_thread(self.streaming.wait, 10)
+        await send({"type": "http.response.body", "body": b"last"})
+
+
+class Service:
+    """The service as its users and its operator see it."""
+
+    def __init__(self, url, app, runtime, store):
+        self.url, self.app, self.runtime, self.store = url, app, runtime, store
+
+    def hold(self, **modes):
+        holds = {
+            f"asgi.{name}": mode and Hold(mode=mode, actor="ana", reason="test", at=0.0)
+            for name, mode in modes.items()
+        }
+        kind = "hold" if all(modes.values()) else "released"
+        change = Change(type=kind, actor="ana", reason="test", instance="t", holds=holds, now=True)
+        self.store.change(change)
+
+    def get(self, path):
+        return httpx.get(self.url + path)
+
+    def feeds(self, users):
+        async def main():
+            async with httpx.AsyncClient(base_url=self.url) as client:
+                return await asyncio.gather(
+                    *(client.get("/feed", params={"user": user}) for user in users)
+                )
+
+        return dict(zip(users, asyncio.run(main()), strict=True))
+
+
+@contextmanager
+def serving(app):
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        end = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < end, "the server did not start"
+            time.sleep(0.005)
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def service():
+    store, app = MemoryStore(), App()
+    middleware = DegradeMiddleware(app, subject=subject_of, metrics_path="/metrics")
+    with Runtime(store, threads="manual") as runtime, serving(middleware) as url:
+        yield Service(url, app, runtime, store)
+
+
+def test_full_answers_carry_no_marks(service):
+    for user, response in service.feeds(USERS).items():
+        assert response.json() == [f"for {user}"]
+        assert not {"age", "cache-status", "degraded"} & set(response.headers)
+
+
+def test_users_in_parallel_get_their_own_snapshots_and_their_own_marks(service):
+    service.feeds(USERS)
+    service.runtime.tick()
+    service.hold(ranking="degraded", analytics="degraded")
+
+    for user, response in service.feeds(USERS).items():
+        assert response.json() == [f"for {user}"]
+        age = response.headers["age"]
+        expected = f"asgi.ranking;rung=snapshot;age={age}"
+        if user.endswith(("1", "3", "5")):
+            expected += ", asgi.analytics;rung=omit"
+        assert response.headers["degraded"] == expected
+        assert response.headers["cache-status"].startswith("degrade;hit;ttl=")
+
+
+def test_a_user_without_a_snapshot_never_gets_that_of_another(service):
+    service.feeds(USERS[:20])
+    service.runtime.tick()
+    service.hold(ranking="degraded")
+
+    for user, response in service.feeds(USERS).items():
+        known = user in USERS[:20]
+        assert response.json() == ([f"for {user}"] if known else ["newest"])
+        assert f"rung={'snapshot' if known else 'default'}" in response.headers["degraded"]
+        assert ("age" in response.headers) is known
+
+
+def test_off_serves_no_snapshot(service):
+    service.feeds(USERS[:3])
+    service.runtime.tick()
+    service.hold(ranking="off")
+
+    for response in service.feeds(USERS[:3]).values():
+        assert response.json() == ["newest"]
+        assert response.headers["degraded"].startswith("asgi.ranking;rung=default")
+        assert "age" not in response.headers
+
+
+def test_a_failed_call_is_answered_and_marked_at_once(service):
+    response = service.get("/broken")
+    assert (response.status_code, response.text) == (200, "calm")
+    assert response.headers["degraded"] == "asgi.broken;rung=default"
+
+
+def test_a_stream_is_marked_and_not_held_back(service):
+    service.hold(analytics="degraded")
+    with httpx.stream("GET", f"{service.url}/stream?user=user-1") as response:
+        assert response.headers["degraded"] == "asgi.analytics;rung=omit"
+        chunks = response.iter_bytes()
+        assert next(chunks) == b"first"  # the application waits for the client to have it
+        service.app.streaming.set()
+        assert b"".join(chunks) == b"last"
+
+
+def test_a_flag_without_an_answer_refuses_with_a_time_to_retry(service):
+    service.get("/checkout")
+    service.hold(checkout="degraded")
+    response = service.get("/checkout")
+
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) == response.json()["retry_after"] >= 1
+    assert response.json()["flag"] == "asgi.checkout"
+    service.hold(checkout=None)
+    assert service.get("/checkout").text == "paid"
+
+
+def test_a_refusal_after_the_response_began_ends_the_connection_and_not_the_server(service):
+    service.hold(checkout="degraded")
+    with pytest.raises(httpx.RemoteProtocolError):
+        service.get("/late")
+    assert service.get("/feed?user=user-1").status_code == 200
+
+
+def test_an_exception_of_the_application_stays_its_own(service):
+    response = service.get("/bug")
+    assert response.status_code == 500
+    assert "degraded" not in response.headers
+    assert service.get("/feed?user=user-1").status_code == 200
+
+
+def test_health_follows_the_flags(service):
+    service.feeds(USERS[:1])
+    service.get("/checkout")
+    healthy = service.get("/degrade/health")
+    service.hold(ranking="degraded")
+    degraded = service.get("/degrade/health")
+    service.hold(checkout="degraded")
+    failing = service.get("/degrade/health")
+
+    assert (healthy.status_code, healthy.json()["status"]) == (200, "pass")
+    assert (degraded.status_code, degraded.json()["status"]) == (200, "warn")
+    assert (failing.status_code, failing.json()["status"]) == (503, "fail")
+    (check,) = failing.json()["checks"]["asgi.checkout:mode"]
+    assert (check["observedValue"], check["status"]) == ("degraded", "fail")
+    assert healthy.headers["content-type"] == "application/health+json"
+    assert b"ana" not in failing.content.replace(b"analytics", b"")
+
+
+def test_the_classes_of_a_scrape_add_up_to_the_requests(service):
+    service.feeds(USERS)
+    service.runtime.tick()
+    service.hold(ranking="degraded", checkout="degraded")
+    service.feeds(USERS[:7])
+    service.get("/broken")
+    for _ in range(2):
+        service.get("/checkout")
+
+    counted = {}
+    for family in text_string_to_metric_families(service.get("/metrics").text):
+        for sample in family.samples:
+            if sample.name in ("degrade_calls_total", "degrade_rung_served_total") and sample.value:
+                kind = sample.labels.get("class") or sample.labels["rung"]
+                counted[sample.labels["flag"].removeprefix("asgi."), kind] = sample.value
+
+    assert counted == {
+        ("ranking", "full"): 40, ("ranking", "degraded"): 7, ("ranking", "snapshot"): 7,
+        ("analytics", "full"): 12 + 3,
+        ("broken", "degraded"): 1, ("broken", "default"): 1,
+        ("checkout", "failed"): 2,
+    }  # fmt: skip
