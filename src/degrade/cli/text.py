@@ -65,8 +65,9 @@ def plain(value: Any) -> Any:
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+    dump = getattr(value, "model_dump", None)  # a pydantic record
+    if dump is not None:
+        return dump(mode="json")
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
