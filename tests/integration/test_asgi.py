@@ -18,6 +18,7 @@ from degrade import Runtime, default, degradable, omit, snapshot
 from degrade.core.records import Hold
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import Change
+from degrade.runtime.provenance import subject
 from degrade.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.real
@@ -32,6 +33,11 @@ def subject_of(scope):
 @degradable("asgi.ranking", fallback=[snapshot(max_age="1h"), default(["newest"])])
 async def ranking(user: str) -> list[str]:
     return [f"for {user}"]
+
+
+@degradable("asgi.greeting", fallback=[snapshot(max_age="1h"), default("hello")])
+async def greeting() -> str:
+    return f"hello {subject()}"  # knows its user from the request, not from an argument
 
 
 @degradable("asgi.analytics", fallback=[omit()])
@@ -66,6 +72,8 @@ class App:
                     await analytics(user)
                 await asyncio.sleep(0.01)
                 parts = [json.dumps(stories).encode()]
+            case "/greeting":
+                parts = [(await greeting()).encode()]
             case "/checkout":
                 parts = [(await checkout()).encode()]
             case "/broken":
@@ -178,6 +186,18 @@ def test_a_user_without_a_snapshot_never_gets_that_of_another(service):
         assert response.json() == ([f"for {user}"] if known else ["newest"])
         assert f"rung={'snapshot' if known else 'default'}" in response.headers["degraded"]
         assert ("age" in response.headers) is known
+
+
+def test_a_function_that_reads_the_subject_does_not_leak_it(service):
+    for user in USERS[:2]:
+        assert service.get(f"/greeting?user={user}").text == f"hello {user}"
+    service.runtime.tick()
+    service.hold(greeting="degraded")
+
+    answers = {user: service.get(f"/greeting?user={user}") for user in USERS[:3]}
+
+    assert [answer.text for answer in answers.values()] == ["hello user-0", "hello user-1", "hello"]
+    assert "rung=snapshot" in answers["user-1"].headers["degraded"]
 
 
 def test_off_serves_no_snapshot(service):
