@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_at_a_standing_dial_sides_change_at_most_once_an_hour(
 ):
     """Some instant of the hour is the only one at which anything may change."""
     minutes = [is_degraded(flag, subject, dial, start + 60 * at, 0.0) for at in range(60)]
-    changes = sum(one != other for one, other in zip(minutes, minutes[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(minutes))
     assert changes <= 1
 
 
