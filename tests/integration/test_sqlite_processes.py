@@ -61,7 +61,7 @@ child = os.fork()
 if child == 0:
     os.close(start)
     first = standing(store.read())
-    os.read(go, 1)  # until the parent has closed its store, as the last connection of its own
+    os.read(go, 1)  # until the parent has closed its connection and opened another
     store.change(change(child=hold()))
     os.write(write, json.dumps([first, standing(store.read())]).encode())
     store.close()
@@ -69,11 +69,14 @@ if child == 0:
 os.close(write)
 store.change(change(after=hold("off")))
 store.close()
+again = SQLiteStore(sys.argv[1])
+again.change(change(again=hold()))
 os.write(start, b"x")
 answer = b""
 while chunk := os.read(read, 65536):
     answer += chunk
 os.waitpid(child, 0)
+again.close()
 print(answer.decode())
 """
 
@@ -161,7 +164,7 @@ def test_a_killed_writer_leaves_a_whole_store(path):
 def test_a_forked_child_has_a_connection_of_its_own_that_outlives_the_parents(path):
     first, last = json.loads(finish(start(FORKER, path)))
     assert first["parent"] == "degraded"
-    assert last == {"parent": "degraded", "after": "off", "child": "degraded"}
+    assert last == {"parent": "degraded", "after": "off", "again": "degraded", "child": "degraded"}
     store = SQLiteStore(path)
     assert standing(store.read()) == last
     assert broken_links(store.events()) == []

@@ -48,9 +48,9 @@ def check_name(flag: str) -> None:
         )
 
 
-def declared_here() -> Iterable[str]:
-    """Return the flags that this very process declares, which it may not have reported yet."""
-    return [flag.name for flag in declared()]
+def declared_here() -> set[str]:
+    """Return the names of the flags that this very process declares."""
+    return {flag.name for flag in declared()}
 
 
 def unknown(flag: str, known: Iterable[str]) -> UnknownFlagError:

@@ -88,7 +88,7 @@ class Control:
             only=flag,
         )
         if flag is not None and not status.flags:
-            raise unknown(flag, {*flags, *state.holds, *declared_here()})
+            raise unknown(flag, {*flags, *state.holds})
         return status
 
     def why(self, flag: str, *, events: int = 10) -> Why:
@@ -369,12 +369,14 @@ class Control:
         if flag == EVERY:
             return False
         try:
-            known = {*self._store.flags(), *self._store.read().holds, *declared_here()}
+            known = {*self._store.flags(), *self._store.read().holds}
         except StoreError:
             if not tolerant:
                 raise
             known = set()
         unchecked = not known and tolerant
+        if flag in declared_here():  # this very process may not have reported it yet
+            return False
         if flag not in known and not force and not unchecked:
             raise unknown(flag, known)
         if flag not in known:
