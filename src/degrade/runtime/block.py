@@ -55,7 +55,7 @@ class Block:
         self.degraded = self._route is SERVE
         self._start = watch.clock()
         if not self.degraded:
-            watch.recorder.start(self._start)
+            watch.recorder.started.append(self._start)
         return self
 
     def __exit__(
@@ -73,14 +73,14 @@ class Block:
                 return
             outcome = self._flag.outcome(error)
             if not self.degraded:
-                watch.recorder.mark(Marked(self._start, watch.clock(), outcome))
+                watch.recorder.marked.append(Marked(self._start, watch.clock(), outcome))
             watch.ended(_CLASS_OF[outcome])
         finally:
             self._flag.leave(watch, self._route)
 
     def _finished(self, watch: Watch) -> None:
         if not self.degraded:
-            watch.recorder.end((self._start, watch.clock()))
+            watch.recorder.ended.extend((self._start, watch.clock()))
             return
         watch.answered(RungKind.SIMPLIFIED, None)
         around = context()

@@ -16,6 +16,7 @@ from degrade.core.machine import Transition
 from degrade.core.quantiles import LogHistogram
 from degrade.core.words import CallClass, Outcome, Phase, RungKind
 from degrade.runtime.recorder import Batch
+from degrade.runtime.tally import Fold
 from degrade.telemetry.names import DURATION_BUCKETS_S
 
 __all__ = ("Counters",)
@@ -116,19 +117,20 @@ class Counters:
             self._oldest.popleft()
         return self._oldest[0][1] if self._oldest else None
 
-    def count(self, batch: Batch, durations: list[float], now: float) -> None:
+    def count(self, batch: Batch, fold: Fold, now: float) -> None:
         """Count the runs of the function."""
         if batch.starts:
             self.calls[CallClass.FULL] += len(batch.starts)
             self.primary[Outcome.SUCCESS] += len(batch.starts)
-            self._record(durations, now)
+            self._record(fold.durations, fold.busy_s, now)
         if batch.marked:
             for mark in batch.marked:
                 self.primary[mark.outcome] += 1
-            self._record([mark.end - mark.start for mark in batch.marked], now)
+            durations = [mark.end - mark.start for mark in batch.marked]
+            self._record(durations, sum(durations), now)
 
-    def _record(self, durations: list[float], now: float) -> None:
-        self.duration_sum_s += max(0.0, sum(durations))
+    def _record(self, durations: list[float], busy_s: float, now: float) -> None:
+        self.duration_sum_s += max(0.0, busy_s)
         if now - self._recent_since > _RECENT_S:
             self._before, self._recent = self._recent, self._before
             self._recent.clear()

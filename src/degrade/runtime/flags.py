@@ -39,8 +39,18 @@ _LEVELS = (1, 2, 3)
 Place = tuple[str, str, str]
 """Where a declaration stands: module, file, and the name of the function or scope."""
 
-_registry: dict[str, Flag] = {}
-_lock = threading.RLock()
+
+class _Registry:
+    """The declared flags; one object, so that a forked child can renew its lock."""
+
+    __slots__ = ("flags", "lock")
+
+    def __init__(self) -> None:
+        self.flags: dict[str, Flag] = {}
+        self.lock = threading.RLock()
+
+
+_registry = _Registry()
 
 
 class Flag:
@@ -164,15 +174,15 @@ class Flag:
 
     def guarded_by(self, guard: Guard, bind: Callable[[], None]) -> None:
         """Add a guarded function."""
-        with _lock:
+        with _registry.lock:
             self.guards.append(guard)
             self._binders.append(bind)
             if self._watch is not None:
-                self.bind(self._watch)
+                current().adopt(self)
 
     def bind(self, watch: Watch | None) -> None:
         """Let every call go by this watch from now on."""
-        with _lock:
+        with _registry.lock:
             self._watch = watch
             self._gate = UNBOUND if watch is None else watch.gate
             deadlines = [guard.deadline for guard in self.guards]
@@ -219,8 +229,8 @@ class Flag:
 
 def declared() -> list[Flag]:
     """Return every declared flag, by name."""
-    with _lock:
-        return [_registry[name] for name in sorted(_registry)]
+    with _registry.lock:
+        return [_registry.flags[name] for name in sorted(_registry.flags)]
 
 
 def flag(name_or_function: str | Callable[..., Any]) -> Flag:
@@ -237,31 +247,31 @@ def flag(name_or_function: str | Callable[..., Any]) -> Flag:
             f"{getattr(name_or_function, '__qualname__', name_or_function)!r} is not guarded by a "
             "flag; decorate it with @degradable(...)"
         )
-    found = _registry.get(name_or_function)
+    found = _registry.flags.get(name_or_function)
     if found is None:
-        close = difflib.get_close_matches(str(name_or_function), _registry, n=3)
+        close = difflib.get_close_matches(str(name_or_function), _registry.flags, n=3)
         hint = (
             f"did you mean {', '.join(map(repr, close))}?"
             if close
-            else (f"declared: {', '.join(sorted(_registry)) or 'none'}")
+            else (f"declared: {', '.join(sorted(_registry.flags)) or 'none'}")
         )
         raise UnknownFlagError(f"no flag {name_or_function!r} is declared; {hint}")
     return found
 
 
 def _register(new: Flag) -> None:
-    with _lock:
-        old = _registry.get(new.name)
+    with _registry.lock:
+        old = _registry.flags.get(new.name)
         if old is not None and not _same_place(old.place, new.place):
             raise DuplicateFlagError(
                 f"flag {new.name!r} is declared in {old.place[0]} ({old.place[2]}) already; "
                 f"{new.place[0]} ({new.place[2]}) must look it up with degrade.flag({new.name!r}), "
                 "or take another name"
             )
-        _registry[new.name] = new
+        _registry.flags[new.name] = new
     runtime = existing()
     if runtime is not None:
-        runtime.replace(old)
+        runtime.replace(old, new)
 
 
 def _same_place(old: Place, new: Place) -> bool:
@@ -302,5 +312,4 @@ def _check_errors(name: str, what: str, errors: object) -> None:
 
 def renew_lock() -> None:
     """Replace the lock after a fork: another thread of the parent may have held it."""
-    global _lock
-    _lock = threading.RLock()
+    _registry.lock = threading.RLock()

@@ -137,7 +137,7 @@ class Guard:
         do: Callable[[], Any] = partial(self.fn, *args, **kwargs)
         if self.deadline is not None:
             do = self.deadline.bounding(do, partial(self._capture_late, watch, key, start))
-        watch.recorder.start(start)
+        watch.recorder.started.append(start)
         try:
             if key is None:
                 result = yield Step(do, self.awaits)
@@ -150,7 +150,7 @@ class Guard:
             return (yield from self._broke(watch, start, error, args, kwargs))
         if not self.accepted(result):
             return (yield from self._rejected(watch, start, result, args, kwargs))
-        watch.recorder.end((start, watch.clock()))
+        watch.recorder.ended.extend((start, watch.clock()))
         self._capture(watch, key, result, start)
         return result
 
@@ -173,7 +173,7 @@ class Guard:
     def _rejected(
         self, watch: Watch, start: float, result: Any, args: Arguments, kwargs: Keywords
     ) -> Steps:
-        watch.recorder.mark(Marked(start, watch.clock(), Outcome.FAILURE))
+        watch.recorder.marked.append(Marked(start, watch.clock(), Outcome.FAILURE))
         stamp = Stamp(self.flag.name, "result rejected", None)
         answer = yield from self._walk(watch, args, kwargs, Mode.DEGRADED, stamp)
         if answer is None:
@@ -214,7 +214,7 @@ class Guard:
     def _failed(self, watch: Watch, start: float, error: BaseException, *, late: bool) -> bool:
         """Record how a call ended by `error`; return whether the ladder may answer it."""
         outcome = Outcome.TIMEOUT if late else self.flag.outcome(error)
-        watch.recorder.mark(Marked(start, watch.clock(), outcome))
+        watch.recorder.marked.append(Marked(start, watch.clock(), outcome))
         if outcome is Outcome.ABANDONED:
             watch.ended(CallClass.ABANDONED)
             return False

@@ -15,7 +15,6 @@ Two floats instead of a tuple a call keep the garbage collector out of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from degrade.core.words import Outcome
@@ -49,32 +48,35 @@ class Batch(NamedTuple):
 
 
 class Recorder:
-    """The queues of one flag; calls hold the bound methods `start`, `end` and `mark`."""
+    """The queues of one flag.
 
-    __slots__ = ("_ended", "_marked", "_started", "end", "mark", "start")
+    Attributes:
+        started: Calls append their start.
+        ended: Successes extend it by a tuple of start and end.
+        marked: Other ends.
+    """
+
+    __slots__ = ("ended", "marked", "started")
 
     def __init__(self) -> None:
-        self._started: list[float] = []
-        self._ended: list[float] = []
-        self._marked: list[Marked] = []
-        self.start: Callable[[float], None] = self._started.append
-        self.end: Callable[[tuple[float, float]], None] = self._ended.extend
-        self.mark: Callable[[Marked], None] = self._marked.append
+        self.started: list[float] = []
+        self.ended: list[float] = []
+        self.marked: list[Marked] = []
 
     @property
     def empty(self) -> bool:
-        return not (self._started or self._ended or self._marked)
+        return not (self.started or self.ended or self.marked)
 
     def drain(self) -> Batch:
         """Cut off what is there; ends first, so that every end has its start in this batch or before."""
-        ended, marked = self._ended, self._marked
+        started, ended, marked = self.started, self.ended, self.marked
         pairs = ended[: len(ended)]
         del ended[: len(pairs)]
         others = marked[: len(marked)]
         del marked[: len(others)]
-        started = self._started[: len(self._started)]
-        del self._started[: len(started)]
-        return Batch(started, pairs[::2], pairs[1::2], others)
+        starts = started[: len(started)]
+        del started[: len(starts)]
+        return Batch(starts, pairs[::2], pairs[1::2], others)
 
 
 def missing(started: list[float], ended: list[float]) -> list[float]:

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import socket
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -139,18 +140,21 @@ class Runtime:
         return self.orders.store_now(self.clock.wall())
 
     def adopt_all(self) -> None:
-        """Bind every declared flag that this runtime watches already; the others come by a call."""
+        """Adopt every declared flag."""
         for flag in declared():
-            watch = self._watches.get(flag.name)
-            flag.bind(watch if watch is not None and watch.flag is flag else None)
+            self.adopt(flag)
 
-    def replace(self, old: Flag | None) -> None:
-        """Let go of a flag that was declared anew."""
-        if old is None:
-            return
+    def let_go(self) -> None:
+        """Unbind every flag; what is known of them stays, should this runtime come back."""
         with self._lock:
-            self._watches.pop(old.name, None)
+            for watch in self._watches.values():
+                watch.flag.bind(None)
+
+    def replace(self, old: Flag | None, new: Flag) -> None:
+        """Adopt a flag that was declared just now, in the place of one that it replaces."""
+        if old is not None:
             old.bind(None)
+        self.adopt(new)
 
     # ------------------------------------------------------------------ threads
 
@@ -392,7 +396,7 @@ class Runtime:
                 "%s failed (%d times so far); the last known state stays in force",
                 what,
                 self.troubles[what],
-                exc_info=True,
+                exc_info=sys.exception(),
             )
 
     # ------------------------------------------------------------------ life

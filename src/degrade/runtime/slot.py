@@ -11,17 +11,26 @@ from degrade.errors import ConfigError
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("compose_with", "current", "swap")
+__all__ = ("compose_with", "current", "existing", "renew_lock", "swap")
 
-_lock = threading.RLock()
-_runtime: Runtime | None = None
-_composer: Callable[[], Runtime] | None = None
+
+class _Slot:
+    """What the process has; one object, so that a forked child can renew its lock."""
+
+    __slots__ = ("composer", "lock", "runtime")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.runtime: Runtime | None = None
+        self.composer: Callable[[], Runtime] | None = None
+
+
+_slot = _Slot()
 
 
 def compose_with(composer: Callable[[], Runtime]) -> None:
     """Set what makes the runtime when one is needed and none was configured."""
-    global _composer
-    _composer = composer
+    _slot.composer = composer
 
 
 def current() -> Runtime:
@@ -30,22 +39,23 @@ def current() -> Runtime:
     Raises:
         ConfigError: Nothing can make one (code `bad-setting`).
     """
-    found = _runtime
+    found = _slot.runtime
     if found is not None:
         return found
-    with _lock:
-        if _runtime is None:
-            if _composer is None:
+    with _slot.lock:
+        if _slot.runtime is None:
+            if _slot.composer is None:
                 raise ConfigError("no runtime is configured; call degrade.configure() first")
-            swap(_composer())
+            swap(_slot.composer())
         return current()
 
 
 def swap(runtime: Runtime | None) -> Runtime | None:
     """Put another runtime in the slot, bind every flag to it, and return the one before."""
-    global _runtime
-    with _lock:
-        before, _runtime = _runtime, runtime
+    with _slot.lock:
+        before, _slot.runtime = _slot.runtime, runtime
+        if before is not None:
+            before.let_go()
         if runtime is not None:
             runtime.adopt_all()
         return before
@@ -53,10 +63,9 @@ def swap(runtime: Runtime | None) -> Runtime | None:
 
 def existing() -> Runtime | None:
     """Return the runtime without making one."""
-    return _runtime
+    return _slot.runtime
 
 
 def renew_lock() -> None:
     """Replace the lock after a fork: another thread of the parent may have held it."""
-    global _lock
-    _lock = threading.RLock()
+    _slot.lock = threading.RLock()

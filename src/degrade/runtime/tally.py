@@ -31,6 +31,8 @@ HUNG_AFTER_S = 10.0
 """A call without a deadline that runs longer than this counts as a failure, seconds."""
 
 _TAIL_SHARE = 0.1 + 1e-9
+_MARGIN_S = 1.0
+"""How much later than its end a call may come to its queue, when its thread was interrupted."""
 _UNJUDGED = frozenset({Outcome.IGNORED, Outcome.ABANDONED})
 
 
@@ -42,15 +44,17 @@ class Fold:
         good, bad: Calls for the machine: a bad one failed, or was slower than a limit of the
             slowest tenth (p90 and up; being slower than a p50 is nothing bad in one call).
         durations: Of the successes, judged or not, seconds.
+        busy_s: Their sum.
     """
 
-    __slots__ = ("bad", "counts", "durations", "good")
+    __slots__ = ("bad", "busy_s", "counts", "durations", "good")
 
     def __init__(self, width: int) -> None:
         self.counts = [0] * width
         self.good = 0
         self.bad = 0
         self.durations: list[float] = []
+        self.busy_s = 0.0
 
 
 class Tally:
@@ -124,6 +128,7 @@ class Tally:
     ) -> None:
         first_s = self._first_s
         durations = fold.durations = list(map(sub, ends, starts))
+        fold.busy_s = sum(durations)
         judged = len(starts)
         if max(durations) > first_s:
             slow = [
@@ -133,8 +138,8 @@ class Tally:
             ]
             judged -= len(slow)
             for start, end in slow:
-                self._late(fold, start, end, Outcome.SUCCESS, last, floor)
-        if min(starts) < floor:
+                self._late(fold, Marked(start, end, Outcome.SUCCESS), last, floor)
+        if floor > last - first_s - _MARGIN_S and min(starts) < floor:
             judged = sum(
                 1
                 for start, end in zip(starts, ends, strict=True)
@@ -148,15 +153,14 @@ class Tally:
     def _marked(self, fold: Fold, mark: Marked, last: float, floor: float) -> None:
         start, end, outcome = mark
         if end - start > self._first_s:
-            self._late(fold, start, end, outcome, last, floor)
+            self._late(fold, mark, last, floor)
         elif start >= floor and outcome not in _UNJUDGED:
             self._count_failure(fold, outcome, passed_s=-1.0)
             fold.bad += 1
 
-    def _late(
-        self, fold: Fold, start: float, end: float, outcome: Outcome, last: float, floor: float
-    ) -> None:
+    def _late(self, fold: Fold, mark: Marked, last: float, floor: float) -> None:
         """Count a call that ended after its first limit, less what it was counted for before."""
+        start, end, outcome = mark
         seen_s = -1.0
         if self._aged.get(start, 0) > 0:
             seen_s = last - start
@@ -220,7 +224,9 @@ class Tally:
             ended = ended + [mark.start for mark in batch.marked]
         if batch.started:
             self.running += batch.started
-        if self.running:
+        if len(self.running) == len(ended) and not self._aged:
+            self.running = []
+        elif self.running:
             self.running = missing(self.running, ended)
         for start, count in self._aged.items():
             if start >= floor:

@@ -22,7 +22,8 @@ log = logging.getLogger("degrade.runtime")
 BUSY_S: Final = 0.25
 IDLE_S: Final = 1.0
 FLOOD_S: Final = 0.02
-FLOOD_CALLS: Final = 20_000
+BATCH_CALLS: Final = 2_000
+"""Calls that a tick should find at most: what waits must stay in the processor's cache."""
 GAP_S: Final = 2.0
 SLICE_S: Final = 0.001
 
@@ -64,8 +65,11 @@ class Ticker:
                 if now - last > GAP_S:
                     runtime.skip_gap(now)
                 calls = runtime.tick(yield_after_s=SLICE_S)
-                last = monotonic()
-                wait_s = FLOOD_S if calls > FLOOD_CALLS else BUSY_S if calls else IDLE_S
+                elapsed_s, last = monotonic() - last, monotonic()
+                if calls:
+                    wait_s = min(BUSY_S, max(FLOOD_S, elapsed_s * BATCH_CALLS / calls))
+                else:
+                    wait_s = IDLE_S
             except Exception:  # noqa: BLE001 - the ticker must not die; what broke is counted and told
                 runtime.trouble("tick")
                 wait_s = IDLE_S

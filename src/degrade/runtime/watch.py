@@ -189,10 +189,10 @@ class Watch:
         folded = tally.fold(batch, now, self._last, max(state.since, self.floor))
         elapsed_s = now - self._last
         self._last = now
-        counters.count(batch, folded.durations, now)
+        counters.count(batch, folded, now)
         self.folded += len(batch.starts) + len(batch.marked)
         if state.phase is Phase.STEADY:
-            self._note_peak(now, elapsed_s, sum(folded.durations))
+            self._note_peak(now, elapsed_s, folded.busy_s)
         events: list[machine.Event] = []
         if folded.good or folded.bad:
             events.append(

@@ -5,12 +5,16 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
     def guarded(user_id):
         if gate.shut:                                    # degraded, or nothing runs yet
             if gate.still:                               # every call is degraded
-                entry = entries((user_id, user_id.__class__, subject()))
-                ... answer it here when it lies decoded in memory and is young enough ...
+                ... answer here what lies decoded in memory and is young enough ...
             return slow((user_id,), {})
         start = clock()
-        ... entry not there, or due for a capture: return run((user_id,), {}) ...
-        started(start)
+        try:
+            due = entries[user_id, type(user_id), subject()].due
+        except Exception:                                # not there, or not hashable
+            due = start
+        if due <= start:                                 # its result may become a snapshot
+            return slow((user_id,), {})
+        started.append(start)
         try:
             result = fn(user_id)
         except BaseException as error:
@@ -18,7 +22,7 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
             if answer is RAISE:
                 raise
             return answer
-        ended((start, clock()))
+        ended.extend((start, clock()))
         return result
 
 The names are cells of the closure around it, so a call reads no attribute but the gate's, and
@@ -161,17 +165,18 @@ def _source(shape: Shape, plan: Plan) -> str:
         lines += [
             f"        if {p}gate.still:",
             "            try:",
-            f"                {p}entry = {p}entries({key})",
-            f"            except {p}Unhashable:",
-            f"                {p}entry = None",
-            f"            if {p}entry is not None and {p}entry.value is not {p}UNDECODED:",
-            f"                {p}left = {p}entry.expires - {p}clock()",
-            f"                if {p}left > 0:",
-            f"                    {p}ages({p}max_age - {p}left)",
+            f"                {p}entry = {p}entries[{key}]",
+            f"                {p}value = {p}entry.value",
+            f"            except {p}Exception:",
+            f"                {p}value = {p}UNDECODED",
+            f"            if {p}value is not {p}UNDECODED:",
+            f"                {p}age = {p}clock() - {p}entry.at",
+            f"                if {p}age < {p}max_age:",
+            f"                    {p}ages.append({p}age)",
             f"                    {p}around = {p}context()",
             f"                    if {p}around is not None:",
-            f"                        {p}around.note(({p}gate.stamp, {p}SNAPSHOT, {p}max_age - {p}left))",
-            f"                    return {p}entry.value",
+            f"                        {p}around.note(({p}gate.stamp, {p}SNAPSHOT, {p}age))",
+            f"                    return {p}value",
         ]
     lines += [
         f"        return {wait}{p}slow({arguments})",
@@ -180,14 +185,14 @@ def _source(shape: Shape, plan: Plan) -> str:
     if key is not None:
         lines += [
             "    try:",
-            f"        {p}entry = {p}entries({key})",
-            f"    except {p}Unhashable:",
-            f"        {p}entry = None",
-            f"    if {p}entry is None or {p}entry.due <= {p}start:",
+            f"        {p}due = {p}entries[{key}].due",
+            f"    except {p}Exception:",
+            f"        {p}due = {p}start",
+            f"    if {p}due <= {p}start:",
             f"        return {wait}{p}slow({arguments})",
         ]
     lines += [
-        f"    {p}started({p}start)",
+        f"    {p}started.append({p}start)",
         "    try:",
         f"        {p}result = {wait}{call}",
         f"    except BaseException as {p}error:",
@@ -201,7 +206,7 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"    if not {p}accepted({p}result):",
             f"        return {wait}{p}rejected({p}start, {p}result, {arguments})",
         ]
-    lines += [f"    {p}ended(({p}start, {p}clock()))", f"    return {p}result"]
+    lines += [f"    {p}ended.extend(({p}start, {p}clock()))", f"    return {p}result"]
     names = ", ".join(f"{p}{name}" for name in _CELLS)
     taken = ", ".join(f"{p}new_{name}" for name in _CELLS)
     return "\n".join(
@@ -228,7 +233,7 @@ def _factory(source: str) -> Callable[..., tuple[Callable[..., Any], Callable[..
         f"{_PREFIX}RAISE": RAISE,
         f"{_PREFIX}UNDECODED": UNDECODED,
         f"{_PREFIX}SNAPSHOT": RungKind.SNAPSHOT,
-        f"{_PREFIX}Unhashable": Exception,
+        f"{_PREFIX}Exception": Exception,
         f"{_PREFIX}context": context,
         f"{_PREFIX}subject": subject,
         f"{_PREFIX}type": type,
@@ -280,14 +285,14 @@ def wrapper_of(
         if watch is None:
             bind_cells(UNBOUND, None, None, None, None, None)
             return
-        entries = None if snapshot is None else snapshot.book.entries.get
+        entries = None if snapshot is None else snapshot.book.entries
         recorder = watch.recorder
         bind_cells(
             watch.gate,
             watch.clock,
-            recorder.start,
-            recorder.end,
-            watch.counters.ages.append,
+            recorder.started,
+            recorder.ended,
+            watch.counters.ages,
             entries,
         )
 
