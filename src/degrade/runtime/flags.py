@@ -135,6 +135,8 @@ class Flag:
         gate = self._gate
         if not gate.shut:
             return False
+        if gate.still and context() is None:
+            return True
         return self._degraded(gate)
 
     def call(self) -> Block:

@@ -8,8 +8,10 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
                 ... answer here what lies decoded in memory and is young enough ...
             return slow((user_id,), {})
         start = clock()
+        around = context()
+        who = None if around is None else around.subject
         try:
-            due = entries[user_id, type(user_id), subject()].due
+            due = entries[user_id, type(user_id), who].due
         except Exception:                                # not there, or not hashable
             due = start
         if due <= start:                                 # its result may become a snapshot
@@ -45,7 +47,7 @@ from degrade.fallback.memory import UNDECODED
 from degrade.runtime.drive import RAISE
 from degrade.runtime.gate import UNBOUND
 from degrade.runtime.guard import Guard
-from degrade.runtime.provenance import context, subject
+from degrade.runtime.provenance import context
 
 __all__ = ("Shape", "wrapper_of")
 
@@ -164,6 +166,8 @@ def _source(shape: Shape, plan: Plan) -> str:
     if key is not None and on_the_spot:
         lines += [
             f"        if {p}gate.still:",
+            f"            {p}around = {p}context()",
+            f"            {p}who = None if {p}around is None else {p}around.subject",
             "            try:",
             f"                {p}entry = {p}entries[{key}]",
             f"                {p}value = {p}entry.value",
@@ -173,7 +177,6 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"                {p}age = {p}clock() - {p}entry.at",
             f"                if {p}age < {p}max_age:",
             f"                    {p}ages.append({p}age)",
-            f"                    {p}around = {p}context()",
             f"                    if {p}around is not None:",
             f"                        {p}around.note(({p}gate.stamp, {p}SNAPSHOT, {p}age))",
             f"                    return {p}value",
@@ -184,6 +187,8 @@ def _source(shape: Shape, plan: Plan) -> str:
     ]
     if key is not None:
         lines += [
+            f"    {p}around = {p}context()",
+            f"    {p}who = None if {p}around is None else {p}around.subject",
             "    try:",
             f"        {p}due = {p}entries[{key}].due",
             f"    except {p}Exception:",
@@ -235,7 +240,6 @@ def _factory(source: str) -> Callable[..., tuple[Callable[..., Any], Callable[..
         f"{_PREFIX}SNAPSHOT": RungKind.SNAPSHOT,
         f"{_PREFIX}Exception": Exception,
         f"{_PREFIX}context": context,
-        f"{_PREFIX}subject": subject,
         f"{_PREFIX}type": type,
         f"{_PREFIX}map": map,
     }
@@ -258,7 +262,7 @@ def wrapper_of(
     key = None
     if snapshot is not None and shape is not GENERIC and guard.rungs[0] is snapshot:
         key = snapshot.keys.fast_expression(
-            subject=f"{_PREFIX}subject()", type_=f"{_PREFIX}type", map_=f"{_PREFIX}map"
+            subject=f"{_PREFIX}who", type_=f"{_PREFIX}type", map_=f"{_PREFIX}map"
         )
     plan = Plan(
         awaits=guard.awaits,
