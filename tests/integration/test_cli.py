@@ -1,0 +1,428 @@
+"""The command line as operators and scripts meet it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from degrade.cli.exits import MEANINGS, Exit
+from degrade.core.records import FlagInfo, FlagReport, InstanceReport
+from degrade.core.words import Mode, Phase
+from degrade.stores.sqlite import SQLiteStore
+from degrade.testing.store_records import draft
+
+pytestmark = [pytest.mark.real]
+
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+MAIN = "from degrade.cli import main; main()"
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(path):
+    store = SQLiteStore(path)
+    store.declare(
+        [
+            FlagInfo(name="feed.ranking", level=2, owner="feed team", sla="p99 250ms over 30s"),
+            FlagInfo(name="feed.analytics", level=3),
+        ]
+    )
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def env(tmp_path, path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DEGRADE_")}
+    kept.pop("COLUMNS", None)
+    return kept | {
+        "DEGRADE_STORE": f"sqlite:///{path}",
+        "DEGRADE_LOCAL": str(tmp_path / "local"),
+        "LOGNAME": "ana",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+@pytest.fixture
+def degrade(env, tmp_path):
+    def run(*words: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *words],
+            env=env | changes,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def report(name: str, mode: str = "normal", **more: object) -> InstanceReport:
+    flag = FlagReport(
+        phase=Phase.STEADY if mode == "normal" else Phase.DEGRADED,
+        mode=Mode(mode),
+        dial=0.0 if mode == "normal" else 1.0,
+        since=time.time() - 125,
+        reason="steady" if mode == "normal" else "breach: errors 31 %, allowed 5 %",
+        verdict=("errors: 31 of 100 bad, allowed 5 %",),
+        rungs=("snapshot", "default"),
+        calls={"full": 10, "degraded": 3},
+        oldest_age_s=42.0,
+    )
+    return InstanceReport(
+        id=name,
+        host=f"web-{name}",
+        pid=7,
+        version="1",
+        started=0,
+        at=0,
+        epoch=0,
+        flags={"feed.ranking": flag},
+    )
+
+
+def test_an_operator_takes_a_flag_off_and_brings_it_back(degrade, store):
+    out = degrade("hold", "feed.ranking", "off", "--for", "30m", "--reason", "bad model").stdout
+    assert "feed.ranking is held off" in out
+    held = store.read().holds["feed.ranking"]
+    assert (held.mode, held.reason) == ("off", "bad model")
+    assert held.until is not None
+    assert held.until - held.at == pytest.approx(1800, abs=1)
+
+    out = degrade("status").stdout
+    assert re.search(r"feed\.ranking is off since \d\d:\d\d:\d\d .* by .*: bad model", out)
+    assert "degrade extend feed.ranking --for 30m" in out
+
+    degrade("extend", "feed.ranking", "--for", "2h")
+    assert degrade("release", "feed.ranking", "--reason", "fixed").stdout.count("released") == 1
+    assert store.read().holds == {}
+    assert [event.type for event in store.events()] == ["hold", "extended", "released"]
+    assert "All is well" in degrade("status").stdout
+
+
+def test_the_advice_of_status_can_be_run_as_it_is_printed(degrade, store):
+    degrade("--actor", "bob", "hold", "*", "degraded", "--until-released", "-r", "storm")
+    degrade("level", "3", "--for", "10m", "--reason", "load")
+    for _ in range(2):
+        out = degrade("--actor", "it's me", "status").stdout
+        ends = [line.split(":", 1)[1] for line in out.splitlines() if "end it:" in line]
+        words = shlex.split(ends[0])
+        assert words[:3] == ["degrade", "--actor", "it's me"]
+        degrade(*words[1:])
+    state = store.read()
+    assert (state.holds, state.level) == ({}, None)
+    assert store.events()[-1].actor == "it's me"
+
+
+def test_status_says_what_the_automation_did_and_on_how_many_instances(degrade, store):
+    store.report(report("a", "degraded"))
+    store.report(report("b"))
+    out = degrade("status").stdout
+    assert "1 of 2 degraded" in out
+    assert re.search(r"2m\d+s ago", out)
+    assert "by automation: breach: errors 31 %, allowed 5 %" in out
+    assert "degrade why feed.ranking" in out
+    assert "comes back by itself" in out
+
+
+def test_why_shows_orders_evidence_ladder_and_events(degrade, store):
+    store.report(report("a", "degraded"))
+    degrade("level", "2", "--for", "10m", "--reason", "load", "--actor", "x", code=2)
+    degrade("level", "2", "--for", "10m", "--reason", "load")
+    degrade("hold", "feed.ranking", "degraded", "--for", "10m", "-r", "half", "--dial", "50%")
+    out = degrade("why", "feed.ranking").stdout
+    for words in (
+        "hold on this flag: degraded by",
+        "level 2 by",
+        "web-a pid 7",
+        "p99 250ms over 30s",
+        "errors: 31 of 100 bad",
+        "ladder: snapshot, default",
+        "calls: 10 full, 3 degraded",
+        "42s",
+        "half",
+    ):
+        assert words in out
+
+
+def test_json_is_printed_by_every_command(degrade, store):
+    hold = ("hold", "feed.ranking", "off", "--for", "5m", "-r", "x", "--json")
+    assert json.loads(degrade(*hold).stdout)["hold"]["mode"] == "off"
+    extended = json.loads(degrade("extend", "feed.ranking", "--for", "9m", "--json").stdout)
+    assert (extended["epoch"], extended["replaced"]["mode"]) == (2, "off")
+    status = json.loads(degrade("status", "--json").stdout)
+    assert status["epoch"] == 2
+    assert status["flags"][0]["name"] == "feed.ranking"
+    assert status["advice"][0]["commands"][1]["words"][0] == "release"
+    why = json.loads(degrade("why", "feed.ranking", "--json").stdout)
+    assert [event["type"] for event in why["events"]] == ["hold", "extended"]
+    ordered = json.loads(degrade("level", "3", "--for", "1m", "-r", "x", "--json").stdout)
+    assert ordered["flags"] == ["feed.analytics"]
+    released = json.loads(degrade("level", "release", "-r", "x", "--json").stdout)
+    assert released["order"]["level"] == 3
+    done = json.loads(degrade("release", "feed.ranking", "-r", "x", "--now", "--json").stdout)
+    assert (list(done["holds"]), done["now"]) == (["feed.ranking"], True)
+    lines = degrade("events", "--json").stdout.splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+
+
+def test_events_are_chosen_by_id_flag_and_number(degrade, store):
+    store.append([draft(str(number), flag=f"f{number % 2}") for number in range(6)])
+
+    def causes(*words: str) -> list[str]:
+        lines = degrade("events", "--json", *words).stdout.splitlines()
+        return [json.loads(line)["cause"] for line in lines]
+
+    assert causes("--since", "4") == ["4", "5"]
+    assert causes("--flag", "f1") == ["1", "3", "5"]
+    assert causes("--limit", "2") == ["4", "5"]
+    assert "not an event id" in degrade("events", "--since", "x", code=2).stderr
+
+
+def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):
+    store.append([draft("first")])
+    follower = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "events", "--follow", "--json"],
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["cause"] == "first"
+        store.append([draft("second")])
+        assert json.loads(follower.stdout.readline())["cause"] == "second"
+        follower.send_signal(signal.SIGINT)
+        _, err = follower.communicate(timeout=PATIENCE_S)
+        assert (follower.returncode, err) == (0, "")
+    finally:
+        follower.kill()
+        follower.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["hold", "feed.rankin", "off", "--for", "1m", "-r", "x"], 5, "did you mean 'feed.ranking'"),
+        (["why", "feed.rankin"], 5, "did you mean 'feed.ranking'"),
+        (["status", "nope"], 5, "declared are: feed.analytics, feed.ranking"),
+        (["hold", "feed.ranking", "of", "--for", "1m", "-r", "x"], 2, "did you mean 'off'"),
+        (["hold", "feed.ranking", "off", "-r", "x"], 2, "--until-released"),
+        (["hold", "feed.ranking", "off", "--for", "1m", "--until-released", "-r", "x"], 2, "either"),
+        (["hold", "feed.ranking", "off", "--for", "1m"], 2, "--reason"),
+        (["hold", "feed.ranking", "off", "--for", "1m", "-r", " "], 2, "reason is required"),
+        (["hold", "feed.ranking", "off", "--for", "soon", "-r", "x"], 2, "'soon' is not a duration"),
+        (["hold", "feed.ranking", "degraded", "--for", "1m", "-r", "x", "--dial", "25"], 2, "ratio"),
+        (["hold", "a b", "off", "--for", "1m", "-r", "x", "--force"], 2, "cannot be the name"),
+        (["extend", "feed.ranking", "--for", "1m"], 2, "no hold"),
+        (["level", "4", "--for", "1m", "-r", "x"], 2, "order 3"),
+        (["level", "release", "--for", "1m", "-r", "x"], 2, "no duration"),
+        (["level", "3", "--for", "1m", "-r", "x", "--now"], 2, "level release"),
+        (["--namespace", "a/b", "status"], 2, "namespace"),
+        (["--store", "redis://u:s3cret@h", "status"], 2, "redis://u:***@h"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_refused_with_its_exit_code_and_nothing_is_written(
+    degrade, store, words, code, says
+):
+    done = degrade(*words, code=code, TERMINAL_WIDTH="300", COLUMNS="300")
+    assert says in done.stderr
+    assert "s3cret" not in done.stderr
+    assert store.events() == []
+
+
+def test_an_error_is_json_too_when_asked_for(degrade, store):
+    done = degrade("why", "nope", "--json", code=5)
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["exit"]) == ("unknown-flag", 5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["why", "a"],
+        ["events"],
+        ["release", "a", "-r", "x"],
+        ["hold", "a", "off", "--for", "1m", "-r", "x"],
+        ["level", "3", "--for", "1m", "-r", "x"],
+        ["extend", "a", "--for", "1m"],
+    ],
+)
+def test_a_memory_store_cannot_be_operated_from_here_and_the_way_out_is_named(degrade, words):
+    for changes in ({"DEGRADE_STORE": ""}, {"DEGRADE_STORE": "memory://"}):
+        done = degrade(*words, code=3, **changes)
+        assert "cannot see another process" in done.stderr
+        assert "DEGRADE_STORE=sqlite:///" in done.stderr
+
+
+def test_a_store_that_cannot_be_used_has_its_exit_code(degrade, path):
+    path.write_text("no database at all " * 100)
+    for words in (["status"], ["hold", "a", "off", "--for", "1m", "-r", "x"], ["events"]):
+        assert "not a SQLite database" in degrade(*words, code=4).stderr
+    missing = f"sqlite:///{path.parent}/missing/x.db"
+    assert "does not exist" in degrade("status", code=4, DEGRADE_STORE=missing).stderr
+
+
+@pytest.mark.parametrize("broken", ["no database", "memory"])
+def test_a_local_hold_works_without_any_store(degrade, path, tmp_path, broken):
+    path.write_text("no database at all " * 100)
+    changes = {"DEGRADE_STORE": "memory://"} if broken == "memory" else {}
+    done = degrade(
+        "hold", "feed.ranking", "off", "--for", "5m", "-r", "store dead", "--local", **changes
+    )
+    assert "on this host" in done.stdout
+    assert "not checked" in done.stdout
+    file = tmp_path / "local" / "default.json"
+    assert json.loads(file.read_text())["holds"]["feed.ranking"]["mode"] == "off"
+    end = next(line for line in done.stdout.splitlines() if line.startswith("end it: "))
+    degrade(*shlex.split(end)[3:], **changes)
+    assert json.loads(file.read_text())["holds"] == {}
+
+
+def test_a_local_hold_that_cannot_be_written_has_the_exit_code_of_a_store(degrade, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["hold", "a", "off", "--for", "1m", "-r", "x", "--local", "--force"]
+    done = degrade(*words, code=4, DEGRADE_LOCAL=str(tmp_path / "file"))
+    assert "DEGRADE_LOCAL" in done.stderr
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]all[/red] is \u202ewell\r\n\x9b31m :smile:"
+
+
+def test_hostile_text_reaches_no_terminal(degrade, store):
+    flag = FlagReport(
+        phase=Phase.DEGRADED,
+        mode=Mode.DEGRADED,
+        dial=1,
+        since=0,
+        reason=HOSTILE,
+        verdict=(HOSTILE,),
+        rungs=(HOSTILE,),
+        calls={HOSTILE: 1},
+    )
+    store.declare([FlagInfo(name=HOSTILE, owner=HOSTILE, message=HOSTILE, where=HOSTILE)])
+    store.report(
+        InstanceReport(
+            id=HOSTILE,
+            host=HOSTILE,
+            pid=1,
+            version="",
+            started=0,
+            at=0,
+            epoch=0,
+            flags={HOSTILE: flag},
+        )
+    )
+    store.append([draft(HOSTILE, flag=HOSTILE)])
+    degrade("hold", "feed.ranking", "off", "--for", "5m", "-r", HOSTILE, "--actor", "x", code=2)
+    degrade("--actor", HOSTILE, "hold", "feed.ranking", "off", "--for", "5m", "-r", HOSTILE)
+    for words in (
+        ["status"],
+        ["why", HOSTILE],
+        ["why", "feed.ranking"],
+        ["events"],
+        ["events", "--json"],
+        ["status", "--json"],
+        ["why", "a" + HOSTILE],
+        ["extend", "feed.ranking", "--for", "9m"],
+    ):
+        expected = 5 if words[1:] == ["a" + HOSTILE] else 0
+        done = degrade(*words, code=expected)
+        printed = done.stdout + done.stderr
+        assert printed.replace("\n", "").isprintable(), words
+        if expected == 0 and "--json" not in words:
+            assert "[red]all[/red]" in printed.replace("\n", ""), "shown as it is, not as a style"
+
+
+def test_without_its_extra_the_install_command_is_shown(env, tmp_path):
+    hide = (
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'typer':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hide + MAIN, "status"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == Exit.FAILED
+    assert "pip install 'degrade[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error_of_ours(env, store, tmp_path):
+    store.append([draft("x" * 500) for _ in range(400)])
+    done = subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            f"{shlex.quote(sys.executable)} -c {shlex.quote(MAIN)} events --limit 400 | head -n 1",
+        ],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_the_version_is_printed(degrade):
+    assert re.fullmatch(r"degrade \d+\.\d+\S*\n", degrade("--version").stdout)
+
+
+def test_the_documented_exit_codes_are_the_real_ones():
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == {
+        int(code): meaning for code, meaning in MEANINGS.items()
+    }
+    assert set(MEANINGS) == set(Exit)
+
+
+def test_the_documented_commands_and_options_are_the_real_ones(degrade):
+    text = DOCS.read_text("utf-8")
+    sections = dict(
+        re.findall(r"^### `degrade (\w+)[^\n]*\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    )
+    listed = degrade("--help", COLUMNS="300").stdout
+    real = set(re.findall(r"^  ([a-z]+)  ", listed.split("Commands:")[1], re.MULTILINE))
+    assert set(sections) == real
+    shared = set(re.findall(r"--[a-z-]+", listed.split("Commands:")[0])) - {"--help"}
+    assert shared == set(re.findall(r"^\| `(--[a-z]+)", text.split("## Commands")[0], re.MULTILINE))
+    for command, section in sections.items():
+        options = degrade(command, "--help", COLUMNS="300").stdout.split("Options:")[1]
+        found = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", options, re.MULTILINE))
+        documented = set(re.findall(r"`(--[a-z-]+)", section))
+        assert documented - {"--json"} == found - {"--help", "--json"}, command
+        assert "--json" in found, command
