@@ -13,6 +13,11 @@ import httpx
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 
 from degrade import Runtime, default, degradable, omit, snapshot
 from degrade.core.records import Hold
@@ -252,6 +257,38 @@ def test_an_exception_of_the_application_stays_its_own(service):
     assert response.status_code == 500
     assert "degraded" not in response.headers
     assert service.get("/feed?user=user-1").status_code == 200
+
+
+def test_within_a_framework_refusals_and_marks_are_the_same(service):
+    async def feed(request):
+        return JSONResponse(await ranking(request.query_params["user"]))
+
+    async def pay(request):
+        return PlainTextResponse(await checkout())
+
+    async def through(request, call_next):  # runs the application in a task of its own
+        return await call_next(request)
+
+    app = Starlette(
+        routes=[Mount("/shop", routes=[Route("/feed", feed), Route("/pay", pay)])],
+        middleware=[
+            Middleware(BaseHTTPMiddleware, dispatch=through),
+            Middleware(DegradeMiddleware, subject=subject_of),
+            Middleware(BaseHTTPMiddleware, dispatch=through),
+        ],
+    )
+    with serving(app) as url:
+        assert httpx.get(f"{url}/shop/feed?user=ana").json() == ["for ana"]
+        service.runtime.tick()
+        service.hold(ranking="degraded", checkout="degraded")
+        marked = httpx.get(f"{url}/shop/feed?user=ana")
+        refused = httpx.get(f"{url}/shop/pay")
+        health = httpx.get(f"{url}/degrade/health")
+
+    assert marked.json() == ["for ana"]
+    assert marked.headers["degraded"].startswith("asgi.ranking;rung=snapshot;age=")
+    assert (refused.status_code, refused.json()["flag"]) == (503, "asgi.checkout")
+    assert (health.status_code, health.json()["status"]) == (503, "fail")
 
 
 def test_health_follows_the_flags(service):
