@@ -51,7 +51,7 @@ def is_degraded(flag: str, subject: str | None, dial: float, wall_s: float, draw
         return draw < dial
     # The length keeps ("ab", "c") and ("a", "bc") apart; surrogates may come from any header.
     who = f"{len(flag)}:{flag}{subject}".encode("utf-8", "surrogatepass")
-    hour = int((wall_s + _place(who) * HOUR_S) // HOUR_S)
+    hour = int(wall_s / HOUR_S + _place(who))
     return _place(b"%d:%b" % (hour, who)) < dial
 
 

@@ -126,7 +126,7 @@ def resolve(
         if order.mode is HoldMode.OFF:
             return _result(_Wish(1.0, layer, reason), Mode.OFF)
         if order.mode is HoldMode.NORMAL:
-            return _result(_Wish(0.0, layer, reason), Mode.NORMAL)
+            return _result(_Wish(0.0, layer, reason))
         if order.mode is HoldMode.DEGRADED:
             human.append(_Wish(order.dial, layer, reason))
         else:

@@ -258,6 +258,16 @@ def test_bad_calls_after_enough_good_ones_do_not_fail_a_busy_first_step(flag: Dr
     assert (state.phase, state.share) == (RECOVERING, 0.05)
 
 
+def test_exactly_enough_good_calls_end_the_danger_of_the_first_step(flag: Driven):
+    flag.breach()
+    flag.recover_to(0.01)
+    flag.calls(good=5)
+    state = flag.calls(good=1, bad=2)
+    assert (state.good, state.bad) == (6, 2)
+    flag.state = replace(state, good=5)
+    assert flag.tick(after=5.0).share == 0.05
+
+
 def test_good_calls_after_two_bad_ones_cannot_save_the_first_step(flag: Driven):
     flag.breach()
     flag.recover_to(0.01)
@@ -588,6 +598,16 @@ def test_a_policy_of_one_step_does_not_bring_everything_back_at_once_after_an_or
     state = flag.tick(after=delay_s)
     assert (state.phase, state.share) == (RECOVERING, share)
     assert flag.keep_step().share == 1.0
+
+
+def test_a_policy_with_a_tiny_step_begins_there_after_an_order():
+    flag = Driven(Recovery(steps=(0.001, 1.0)))
+    assert flag.ended(0.0).share == 0.001
+
+
+def test_the_shortest_delay_is_a_delay(flag: Driven):
+    assert flag.ended(0.0, delay_s=0.5).phase is DEGRADED
+    assert flag.state.until == 100.5
 
 
 def test_a_policy_of_one_step_tries_everything_after_a_cooldown():

@@ -46,7 +46,7 @@ def test_giving_back_twice_frees_one_place():
     first = taken(permits)
     taken(permits)
     assert permits.give_back(first)
-    assert not permits.give_back(first)
+    assert permits.give_back(first) is False
     assert permits.in_flight == 1
 
 
