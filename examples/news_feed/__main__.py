@@ -20,6 +20,9 @@ from examples.news_feed.stories import bundled, from_feed
 
 __all__ = ("main",)
 
+_WIDTH = 140
+"""Columns of a log file, which does not say how wide it is."""
+
 
 def main() -> int:
     """Run the demo and return its exit code."""
@@ -33,6 +36,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("run-output"), help="where results go")
     options = parser.parse_args()
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     try:
         stories = from_feed(options.feed) if options.feed else bundled()
         return asyncio.run(_run(Demo(console, stories, options.out)))

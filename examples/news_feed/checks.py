@@ -93,7 +93,9 @@ def _load(run: Run) -> tuple[bool, str]:
 def _no_failure(run: Run) -> tuple[bool, str]:
     bad = [answer for answer in run.answers if answer.kind in (Kind.FAILED, Kind.WRONG)]
     figure = f"{len(bad)} of {len(run.answers):,} requests"
-    return not bad, figure + (f", the first: {bad[0].looks.problem}" if bad else "")
+    return not bad and bool(run.answers), figure + (
+        f", the first: {bad[0].looks.problem}" if bad else ""
+    )
 
 
 def _degraded(run: Run) -> tuple[bool, str]:
@@ -120,7 +122,7 @@ def _genuine(run: Run) -> tuple[bool, str]:
 def _headers(run: Run) -> tuple[bool, str]:
     born = _born(run)
     wrong = sum(not _agrees(answer, born) for answer in run.answers)
-    return not wrong, f"{wrong} of {len(run.answers):,} disagree"
+    return not wrong and bool(run.answers), f"{wrong} of {len(run.answers):,} disagree"
 
 
 def _agrees(answer: Answer, born: Mapping[str | None, Answer]) -> bool:

@@ -13,6 +13,7 @@ __all__ = ("FlagState", "Fleet")
 
 _ORDER = (Phase.STEADY, Phase.RECOVERING, Phase.DEGRADED)
 _EVENTS = 100_000
+_ORDERS = ("hold", "released", "level", "level_released")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,10 @@ class Fleet:
             return {}
         names = set.intersection(*(set(flags) for flags in reports))
         return {name: _state([flags[name] for flags in reports]) for name in sorted(names)}
+
+    def last_order(self) -> float:
+        """Return when the newest change of a human was committed, Unix seconds."""
+        return max(event.at for event in self.events() if event.type in _ORDERS)
 
     def events(self) -> list[Event]:
         """Return the whole log, oldest first."""

@@ -52,8 +52,8 @@ def train(seen: Interactions, stories: Sequence[Story], *, readers: int) -> Mode
     features = _features(stories)
     shown = np.bincount(seen.story, minlength=len(stories))
     base = float(seen.read.mean())
-    above: Matrix = np.bincount(seen.story, weights=seen.read - base, minlength=len(stories))
-    lift: Matrix = base + above / (shown + _RIDGE_LIFT)
+    above = np.bincount(seen.story, weights=seen.read - base, minlength=len(stories))
+    lift: Matrix = np.asarray(base + above / (shown + _RIDGE_LIFT), dtype=np.float64)
     rest = seen.read - lift[seen.story]
     width = features.shape[1]
     gram = np.zeros((readers, width, width))

@@ -49,7 +49,9 @@ def _shares(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
         "failed": [second.share(second.bad) for second in seconds],
     }
     colours = [_COLOURS[name] for name in counts]
-    axes.stackplot(times, *counts.values(), labels=list(counts), colors=colours, linewidth=0)
+    axes.stackplot(
+        times, *counts.values(), labels=list(counts), colors=colours, linewidth=0, step="post"
+    )
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of answers")
     axes.yaxis.set_major_formatter("{x:.0%}")
@@ -59,7 +61,7 @@ def _shares(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
 def _latency(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
     for name, colour in (("p99", "#2b4c7e"), ("p50", "#8fa9cf")):
         values = [1e3 * (getattr(second, name) or 0.0) for second in seconds]
-        axes.plot(times, values, color=colour, linewidth=1.3, label=name)
+        axes.plot([at + 0.5 for at in times], values, color=colour, linewidth=1.3, label=name)
     axes.axhline(_LIMIT_MS, color="#b3261e", linestyle=":", linewidth=1, label="SLA p99")
     axes.set_ylim(0, 1.25 * _LIMIT_MS)
     axes.set_ylabel("milliseconds")
@@ -77,7 +79,7 @@ def _dial(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("dial")
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.legend(loc="upper left", ncols=2, framealpha=0.9)
+    axes.legend(loc="upper left", framealpha=0.9)
 
 
 def _spans(axes: Axes, marks: Mapping[str, float], started: float, *, named: bool) -> None:

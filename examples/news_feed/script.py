@@ -63,15 +63,15 @@ class Script:
         self._mark("healthy")
         await asyncio.sleep(_WARM_UP_S)
 
-        self._processes.signal("ranker", signal.SIGSTOP)
         self._mark("freeze")
+        self._processes.signal("ranker", signal.SIGSTOP)
         await asyncio.sleep(_OUTAGE_S)
         self._processes.signal("ranker", signal.SIGCONT)
         self._mark("thaw")
         await self._steady()
 
-        await self._processes.kill("ranker")
         self._mark("kill")
+        await self._processes.kill("ranker")
         await asyncio.sleep(_OUTAGE_S)
         await self._start_ranker()
         await healthy(self._ranker_port, "/health")
@@ -79,30 +79,28 @@ class Script:
         await self._steady()
 
         reason = "practice for the big match"
-        await self._order("level", "3", "--for", "5m", "--reason", reason)
-        self._mark("level")
+        await self._order("level", "level", "3", "--for", "5m", "--reason", reason)
         await self._flags(lambda flags: flags[ANALYTICS].dial == 1, _START_S)
         await asyncio.sleep(_ORDER_S)
-        await self._order("level", "release", "--reason", "practice is over")
-        self._mark("level_end")
+        await self._order("level_end", "level", "release", "--reason", "practice is over")
         await self._steady()
 
         reason = "the model recommends last year's news"
-        await self._order("hold", RANKING, "off", "--until-released", "--reason", reason)
-        self._mark("off")
+        await self._order("off", "hold", RANKING, "off", "--until-released", "--reason", reason)
         await asyncio.sleep(_ORDER_S)
-        await self._order("release", RANKING, "--reason", "the model was rolled back")
-        self._mark("off_end")
+        await self._order("off_end", "release", RANKING, "--reason", "the model was rolled back")
         await self._steady()
         self._mark("done")
 
     def _mark(self, name: str) -> None:
         self.marks[name] = time.time()
 
-    async def _order(self, *words: str) -> None:
+    async def _order(self, mark: str, *words: str) -> None:
+        """Run the command line in a process of its own, as an operator does."""
         code, output = await self._processes.run("degrade.cli", *words)
         if code != 0:
             raise ScriptError(f"degrade {' '.join(words)} ended with {code}:\n{output}")
+        self.marks[mark] = self._fleet.last_order()
 
     async def _steady(self) -> None:
         """Wait until everything is normal; the checks judge from the log how long it took."""

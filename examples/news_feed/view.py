@@ -44,7 +44,9 @@ class View:
         if self._live is None:
             self._console.print(self._heading, highlight=False)
             self._console.print(
-                "  ".join(f"{name:>{width}}" for name, width in _COLUMNS), highlight=False
+                "  ".join(f"{name:>{width}}" for name, width in _COLUMNS),
+                highlight=False,
+                soft_wrap=True,
             )
         else:
             self._live.start()
