@@ -30,6 +30,13 @@ __all__ = (
 
 F_co = TypeVar("F_co", covariant=True)
 
+_ANYTHING = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -57,8 +64,11 @@ class Target:
     def of(
         cls, fn: Callable[..., Any], name: str, *, scope: Mapping[str, Any] | None = None
     ) -> Target:
-        """Describe a function."""
-        signature = inspect.signature(fn)
+        """Describe a function; one that does not tell its signature takes anything."""
+        try:
+            signature = inspect.signature(fn)
+        except (TypeError, ValueError):
+            signature = _ANYTHING
         return cls(
             fn=fn,
             name=name,

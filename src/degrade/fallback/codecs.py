@@ -40,7 +40,7 @@ MAX_BODY = 16 * 1024 * 1024
 """The largest JSON of one snapshot, bytes; more is neither written nor unpacked."""
 
 _VERSION = 1
-_MAX_HEADER = 8 * 1024
+_MAX_HEADER = 16 * 1024
 _PACK_ABOVE = 1_024
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
@@ -96,7 +96,9 @@ class Codec:
         try:
             body = adapter.dump_json((value,), by_alias=False, round_trip=True, warnings="error")
         except Exception as error:  # serializers of the user may raise anything
-            raise CodecError(f"{self._what()} cannot be encoded: {_first_line(error)}") from error
+            raise CodecError(
+                f"{self._what()} cannot be encoded as {self._target.returns!r}: {_reason(error)}"
+            ) from error
         if len(body) > MAX_BODY:
             raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
         if self._prove:
@@ -159,7 +161,7 @@ class Codec:
         try:
             return self._usable().validate_json(body, by_alias=False, by_name=True)[0]
         except Exception as error:  # validators of the user may raise anything
-            raise CodecError(f"{self._what()} cannot be decoded: {_first_line(error)}") from error
+            raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
 
     def _usable(self) -> TypeAdapter[tuple[Any]]:
         if self._adapter is not None:
@@ -178,7 +180,7 @@ class Codec:
             adapter: TypeAdapter[tuple[Any]] = TypeAdapter(one, config=_CONFIG)
             schema = adapter.core_schema
         except PydanticUserError as error:
-            raise self._refused(_first_line(error)) from error
+            raise self._refused(str(error).partition("\n")[0].rstrip(".")) from error
         unfit = find_unfit(schema)
         if unfit == "generator":
             raise self._iterator()
@@ -241,9 +243,9 @@ def _fingerprint(adapter: TypeAdapter[tuple[Any]], returns: object) -> str:
     return blake2b(shape.encode(), digest_size=8).hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    """Return what is wrong without the values, which may be nobody's business in a log."""
+def _reason(error: Exception) -> str:
+    """Return what is wrong without any value, which may be nobody's business in a log."""
     if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        return "; ".join(f"{item['type']} at {item['loc']}" for item in found[:3])
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        kinds = sorted({item["type"] for item in error.errors(include_input=False)})
+        return ", ".join(kinds[:3])
+    return type(error).__name__
