@@ -2,14 +2,15 @@
 
 The guard's logic is a generator of steps. A step is a callable; the driver calls it (and awaits
 what it returns, for a coroutine function), and sends the value, or throws the exception, back
-into the generator. The generator ends with an answer, or with `RAISE` when the exception of the
-newest step must go on to the caller, untouched.
+into the generator. The generator ends with an answer, or with `RAISE` when the exception that
+began it all, the function's own, must go on to the caller, untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Final, NamedTuple
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Never
 
 __all__ = ("RAISE", "Step", "Steps", "adrive", "drive")
 
@@ -37,11 +38,16 @@ class Step(NamedTuple):
 Steps = Generator[Step, Any, Any]
 
 
-def drive(steps: Steps) -> Any:
+def drive(steps: Steps, *, raises: bool = True) -> Any:
     """Run steps to their end and return the answer.
 
+    Args:
+        steps: What to do.
+        raises: The function runs in the first step; without it the caller has its exception
+            already, and gets `RAISE` as the answer.
+
     Raises:
-        BaseException: What the newest step raised, when the steps end with `RAISE`.
+        BaseException: What the function raised, when the steps end with `RAISE`.
     """
     raised: BaseException | None = None
     trace = None
@@ -52,18 +58,22 @@ def drive(steps: Steps) -> Any:
             try:
                 value = step.do()
             except BaseException as error:  # noqa: BLE001 - the steps decide what it means
-                raised, trace = error, error.__traceback__
+                if raised is None:  # later ones are of rungs
+                    raised, trace = error, error.__traceback__
                 step = steps.throw(error)
             else:
                 step = steps.send(value)
     except StopIteration as done:
         answer = done.value
-    if answer is RAISE and raised is not None:
-        raise raised.with_traceback(trace)
-    return answer
+    try:
+        if answer is RAISE and raises and raised is not None:
+            _raise(raised, trace)
+        return answer
+    finally:
+        raised = trace = None  # else this frame, the traceback and the exception hold each other
 
 
-async def adrive(steps: Steps) -> Any:
+async def adrive(steps: Steps, *, raises: bool = True) -> Any:
     """Run steps to their end as `drive` does, awaiting those that want it."""
     raised: BaseException | None = None
     trace = None
@@ -76,12 +86,25 @@ async def adrive(steps: Steps) -> Any:
                 if step.awaits:
                     value = await value
             except BaseException as error:  # noqa: BLE001 - the steps decide what it means
-                raised, trace = error, error.__traceback__
+                if raised is None:  # later ones are of rungs
+                    raised, trace = error, error.__traceback__
                 step = steps.throw(error)
             else:
                 step = steps.send(value)
     except StopIteration as done:
         answer = done.value
-    if answer is RAISE and raised is not None:
-        raise raised.with_traceback(trace)
-    return answer
+    try:
+        if answer is RAISE and raises and raised is not None:
+            _raise(raised, trace)
+        return answer
+    finally:
+        raised = trace = None  # else this frame, the traceback and the exception hold each other
+
+
+def _raise(error: BaseException, trace: TracebackType | None) -> Never:
+    before = error.__context__
+    try:
+        raise error.with_traceback(trace)
+    finally:
+        error.__context__ = before  # raising anew has put there what is being handled now
+        del error, trace

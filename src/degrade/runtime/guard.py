@@ -83,7 +83,7 @@ class Guard:
 
     def broke(self, start: float, error: BaseException, args: Arguments, kwargs: Keywords) -> Any:
         """Record the exception of a call; return an answer of the ladder, or `RAISE`."""
-        return drive(self._broke(self.bound(), start, error, args, kwargs))
+        return drive(self._broke(self.bound(), start, error, args, kwargs), raises=False)
 
     def rejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Record a result that `accept=` rejects; answer from the ladder, or with the result."""
@@ -97,7 +97,7 @@ class Guard:
         self, start: float, error: BaseException, args: Arguments, kwargs: Keywords
     ) -> Any:
         """Record the exception of a coroutine, as `broke` does."""
-        return await adrive(self._broke(self.bound(), start, error, args, kwargs))
+        return await adrive(self._broke(self.bound(), start, error, args, kwargs), raises=False)
 
     async def arejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Record the rejected result of a coroutine, as `rejected` does."""
