@@ -192,3 +192,34 @@ def test_a_full_disk_is_explained_and_what_was_ordered_can_still_be_read(path):
     out = finish(start(FULL_DISK, path)).splitlines()
     assert "full" in out[0]
     assert out[1] == "off"
+
+
+BUSY_FORKER = """
+import os, sys, threading
+from degrade.settings import open_store
+from degrade.testing.store_records import change, draft, hold
+stores = [open_store("memory://"), open_store(f"sqlite:///{sys.argv[1]}")]
+ended = threading.Event()
+def work():
+    while not ended.is_set():
+        for store in stores:
+            store.append([draft()])
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for number in range(10):
+    child = os.fork()
+    if child == 0:
+        for store in stores:
+            store.change(change("hold", {f"child{number}": hold()}))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+ended.set()
+for thread in threads:
+    thread.join()
+print(*[len(store.read().holds) for store in stores])
+"""
+
+
+def test_children_forked_while_other_threads_write_are_never_stuck(path):
+    assert finish(start(BUSY_FORKER, path)).split() == ["0", "10"]

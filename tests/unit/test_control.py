@@ -403,6 +403,12 @@ class TestLocal:
         assert local.read() == {}
         assert set(store.read().holds) == {"billing"}
 
+    def test_its_release_cannot_skip_recovery(self, control, local):
+        control.hold("billing", "off", for_=None, reason="x", local=True)
+        with pytest.raises(ConfigError, match="--now"):
+            control.release("billing", reason="y", local=True, now=True)
+        assert set(local.read()) == {"billing"}
+
     def test_it_works_with_a_dead_store(self, clock, local):
         store = MemoryStore(clock=clock)
         store.close()

@@ -231,6 +231,8 @@ class Control:
         """
         why, who = checked_reason(reason), self._who(actor)
         if local:
+            if now:
+                raise bad("a local release cannot be --now: hold it normal locally for a while")
             removed = self._local.release(flag)
             return Released(
                 flag=flag, holds=removed, epoch=None, now=now, local=True,

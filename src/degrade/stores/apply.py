@@ -3,7 +3,7 @@
 Pure: a store gives its state, the head of its log and its time, and writes what it gets back.
 
     change   holds and level of the change replace or remove those of the state; an end leaves
-             a tombstone; epoch + 1; one event a part. Nothing to do: nothing changes.
+             a tombstone until the next hold; epoch + 1; one event a part. Nothing to do: nothing changes.
     sweep    the same for everything past its `until`.
     append   events only; the epoch stays.
 
@@ -148,6 +148,7 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
             log(flag, {"hold": _dump(before), "now": change.now})
         else:
             holds[flag] = after
+            released.pop(flag, None)
             log(flag, {"hold": _dump(after), "replaced": _dump(before)})
         if _is_off(before) and not _is_off(after):
             off_ended[flag] = now
@@ -162,7 +163,7 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
     elif isinstance(change.level, LevelOrder):
         order = change.level.model_copy(update={"at": now, "epoch": epoch})
         log(None, {"level": _dump(order), "replaced": _dump(level)})
-        level = order
+        level, level_released = order, None
 
     if not drafts:
         return Written(state, (), head)

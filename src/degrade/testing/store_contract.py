@@ -191,6 +191,14 @@ class StoreContract:
         store.change(change(other=hold()))
         expect(set(store.read().released), set(), "and goes with the first change after it")
 
+    def test_a_new_order_takes_the_place_of_the_tombstone(self, store: Store) -> None:
+        store.change(change(feed=hold(), level=order()))
+        store.change(change("released", feed=None, level=None, now=True))
+        store.change(change(feed=hold(), level=order()))
+        state = store.read()
+        found = (state.released, state.level_released)
+        expect(found, ({}, None), "how the last one ended says nothing of this one")
+
     def test_removing_what_is_not_there_changes_nothing(self, store: Store) -> None:
         store.read()
         events = store.change(change("released", level=None, feed=None))
