@@ -1,8 +1,9 @@
 """The ranker's model, in numpy: what each reader likes, learned from what they read.
 
 The interest of a reader in a story is  lift(story) + taste(reader) · features(story),  where
-the lift is how much more often a story is read than others, and the taste of each reader is a
-ridge regression of the rest on the features: the story's section and the hour it came out.
+the lift is how often a story is read, less a little for each day of its age, and the taste of
+each reader is a ridge regression of the rest on the features: the story's section and the part
+of the day in which it came out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = ("Model", "train")
 _RIDGE_LIFT = 4.0
 _RIDGE_TASTE = 8.0
 _DAYPARTS = 4
+_STALE_A_DAY = 0.08
+_STALEST_DAYS = 7.0
 
 Matrix = NDArray[np.float64]
 
@@ -53,7 +56,7 @@ def train(seen: Interactions, stories: Sequence[Story], *, readers: int) -> Mode
     shown = np.bincount(seen.story, minlength=len(stories))
     base = float(seen.read.mean())
     above = np.bincount(seen.story, weights=seen.read - base, minlength=len(stories))
-    lift: Matrix = np.asarray(base + above / (shown + _RIDGE_LIFT), dtype=np.float64)
+    lift = np.asarray(base + above / (shown + _RIDGE_LIFT), dtype=np.float64)
     rest = seen.read - lift[seen.story]
     width = features.shape[1]
     gram = np.zeros((readers, width, width))
@@ -62,8 +65,11 @@ def train(seen: Interactions, stories: Sequence[Story], *, readers: int) -> Mode
     np.add.at(gram, seen.reader, vectors[:, :, None] * vectors[:, None, :])
     np.add.at(target, seen.reader, vectors * rest[:, None])
     ridge = _RIDGE_TASTE * np.eye(width)
-    tastes: Matrix = np.linalg.solve(gram + ridge, target[:, :, None])[:, :, 0]
-    return Model(tastes=tastes, features=features, lift=lift, average=tastes.mean(axis=0))
+    solved = np.linalg.solve(gram + ridge, target[:, :, None])[:, :, 0]
+    tastes = np.asarray(solved, dtype=np.float64)
+    days = np.array([story.published for story in stories]) / 86_400
+    fresh = lift - _STALE_A_DAY * np.minimum(days.max() - days, _STALEST_DAYS)
+    return Model(tastes=tastes, features=features, lift=fresh, average=tastes.mean(axis=0))
 
 
 def _features(stories: Sequence[Story]) -> Matrix:

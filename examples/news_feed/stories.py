@@ -18,8 +18,8 @@ import feedparser  # type: ignore[import-untyped, unused-ignore]  # it has no an
 
 __all__ = ("PAGE", "Story", "bundled", "from_feed", "load", "newest", "save")
 
-PAGE = 12
-"""Stories on a page."""
+PAGE = 13
+"""Stories on a page: one to lead, and twelve that fill rows of two, three or four."""
 
 _BUNDLED = Path(__file__).with_name("stories.jsonl")
 _NEWEST_AGE_S = 4 * 60.0
