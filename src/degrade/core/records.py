@@ -179,8 +179,8 @@ class ControlState(_Record):
         now: The store's time at the read, Unix seconds.
         holds: Flag (or `*`) to hold; may contain holds past their `until`: see `Hold.until`.
         level: The ordered level.
-        released: Flag to its newest tombstone.
-        level_released: The tombstone of the last level order.
+        released: Flag to the tombstone of its last hold, until the next hold, at most for a day.
+        level_released: The tombstone of the last level order, until the next.
         off_ended: Flag (or `*`) to when its last `off` hold ended, whatever ended it; snapshots
             made before are never served again.
     """

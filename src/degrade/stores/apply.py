@@ -3,7 +3,8 @@
 Pure: a store gives its state, the head of its log and its time, and writes what it gets back.
 
     change   holds and level of the change replace or remove those of the state; an end leaves
-             a tombstone until the next hold; epoch + 1; one event a part. Nothing to do: nothing changes.
+             a tombstone until the next hold; epoch + 1; one event a part. With nothing to do,
+             nothing changes.
     sweep    the same for everything past its `until`.
     append   events only; the epoch stays.
 
