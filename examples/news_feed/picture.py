@@ -35,7 +35,7 @@ def draw(seconds: Sequence[Second], marks: Mapping[str, float], started: float, 
     for axes in (shares, latency, dial):
         _spans(axes, marks, started, named=axes is shares)
     if times:
-        dial.set_xlim(times[0], times[-1])
+        dial.set_xlim(times[0], times[-1] + 1)
     dial.set_xlabel("seconds since the start")
     figure.suptitle("A news feed while its ranker is frozen, killed and brought back")
     figure.savefig(path, dpi=130)
