@@ -148,7 +148,7 @@ class TestAFinding:
         assert found.evidence == 0.0
 
     def test_of_the_newest_calls_says_how_many_buckets_they_are(self):
-        newest = [(6, 6), (12, 12), (22, 12), (30, 12)]
+        newest = [(6, 6), (12, 12), (13, 12), (30, 12)]
         (found,) = errors(over="5m").judge((1_000, 12), newest).findings
         assert (found.over, found.over_s) == ("newest 2", 2.0)
         assert (found.n, found.bad) == (12, 12)
@@ -168,6 +168,19 @@ class TestAFinding:
         window = errors().judge((40, 20)).findings[0].to_clear
         assert window < alone
         assert both == window
+
+    @pytest.mark.parametrize(
+        ("calls", "newest_calls", "of_the_window", "of_the_newest"),
+        [(50, 0, 12, 11), (60, 1, 13, 12), (40, 0, 10, 11), (45, 1, 11, 12)],
+    )
+    def test_names_the_fewest_calls_that_either_lacks_to_the_very_call(
+        self, calls, newest_calls, of_the_window, of_the_newest
+    ):
+        newest = [(newest_calls, 0)]
+        assert errors().judge((calls, 0)).findings[0].to_breach == of_the_window
+        assert errors().judge(HEALTH, newest).findings[0].to_breach == of_the_newest
+        fewest = min(of_the_window, of_the_newest)
+        assert errors().judge((calls, 0), newest).findings[0].to_breach == fewest
 
     def test_names_what_the_newest_calls_lack_when_that_is_less(self):
         assert errors().judge(HEALTH).findings[0].to_breach > 5_000

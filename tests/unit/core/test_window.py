@@ -37,6 +37,18 @@ def test_a_bucket_stays_until_the_window_has_moved_on_by_its_whole_length(window
     assert window.totals(18.0) == (0, 0)
 
 
+def test_suffixes_alone_see_a_bucket_leave(window):
+    window.add(13.0, (1, 0))
+    assert window.suffixes(17.999)[4] == (1, 0)
+    assert window.suffixes(18.0) == [(0, 0)] * 5
+
+
+def test_a_bucket_counts_as_far_as_four_bytes_go(window):
+    window.add(13.0, (4_294_967_295, 0))
+    assert window.totals(13.0) == (4_294_967_295, 0)
+    assert window.suffixes(13.0)[0] == (4_294_967_295, 0)
+
+
 def test_by_default_a_window_has_thirty_buckets():
     window = Window(30.0, width=1)
     assert window.bucket_s == 1.0
