@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -93,7 +94,8 @@ def test_the_results_are_written_also_of_a_run_that_was_cut_short(tmp_path, mark
         started=100.0, ended=166.0, answers=[], events=[], processes={}, marks=marks,
         counters={(RANKING, "full"): 3}, pages={},
     )  # fmt: skip
-    seconds = [second(feed_ranking=state(Phase.STEADY), feed_analytics=state(Phase.STEADY))]
+    known = second(feed_ranking=state(Phase.STEADY), feed_analytics=state(Phase.STEADY))
+    seconds = [replace(known, at=at) for at in range(100, 166)]
     write(tmp_path, run, seconds, [Check(name="holds", ok=False, figure="-")])
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["passed"] is False
