@@ -50,6 +50,7 @@ __all__ = (
     "MachineState",
     "Tick",
     "Transition",
+    "at_rest",
     "initial",
     "step",
 )
@@ -205,6 +206,11 @@ def initial(policy: Recovery, now: float) -> MachineState:
         phase=Phase.STEADY, since=now, epoch=0, share=1.0, good=0, bad=0,
         cooldown_s=policy.cooldown, until=now, step_since=now, flaps=(), decay=0, cause="",
     )  # fmt: skip
+
+
+def at_rest(state: MachineState, policy: Recovery) -> bool:
+    """Return whether good and bad calls would change nothing: STEADY, with nothing to decay."""
+    return state.phase is Phase.STEADY and state.cooldown_s <= policy.cooldown
 
 
 def step(state: MachineState, event: Event, policy: Recovery) -> Step:

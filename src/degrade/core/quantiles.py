@@ -25,6 +25,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable
+from itertools import accumulate
+from operator import sub
 
 from degrade.errors import ConfigError
 
@@ -36,6 +38,13 @@ _HIGHEST_S = 86_400.0
 _LAST = math.ceil(math.log2(_HIGHEST_S / _LOWEST_S) * _PER_DOUBLING)
 _WIDTH = 2 ** (1 / _PER_DOUBLING)  # upper edge of a bucket over its lower edge
 _MIDDLE = 2 / (_WIDTH + 1)  # from the upper edge to the point equally far, as a ratio, from both
+
+
+def _bucket(value_s: float) -> int:
+    """Return the bucket of a duration."""
+    if _LOWEST_S < value_s < _HIGHEST_S:
+        return math.ceil(math.log2(value_s / _LOWEST_S) * _PER_DOUBLING)
+    return 0 if value_s <= _LOWEST_S else _LAST
 
 
 class LogHistogram:
@@ -63,11 +72,7 @@ class LogHistogram:
 
     def record(self, value_s: float, n: int = 1) -> None:
         """Count `n` calls that took `value_s` seconds each."""
-        if _LOWEST_S < value_s < _HIGHEST_S:
-            bucket = math.ceil(math.log2(value_s / _LOWEST_S) * _PER_DOUBLING)
-        else:
-            bucket = 0 if value_s <= _LOWEST_S else _LAST
-        self._add(bucket, n)
+        self._add(_bucket(value_s), n)
         self.count += n
         self.total_s += value_s * n
 
@@ -108,6 +113,28 @@ class LogHistogram:
             if n and seen / total >= q:
                 return _LOWEST_S * _WIDTH**bucket * _MIDDLE
         return None
+
+    def since(self, before: LogHistogram) -> LogHistogram:
+        """Return what was counted after `before` was copied from this histogram."""
+        newer = LogHistogram()
+        counts = self._counts.tolist()
+        older = before._counts.tolist()
+        newer._counts = array("Q", map(sub, counts, older + [0] * (len(counts) - len(older))))
+        newer.count = self.count - before.count
+        newer.total_s = self.total_s - before.total_s
+        return newer
+
+    def copy(self) -> LogHistogram:
+        """Return one that counts the same, and goes on alone."""
+        twin = LogHistogram()
+        twin._counts = self._counts[:]
+        twin.count, twin.total_s = self.count, self.total_s
+        return twin
+
+    def at_most(self, limits_s: Iterable[float]) -> list[int]:
+        """Return for each limit, growing, how many calls took at most as long, within the error."""
+        sums = [0, *accumulate(self._counts.tolist())]
+        return [sums[min(_bucket(limit_s) + 1, len(sums) - 1)] for limit_s in limits_s]
 
     def __repr__(self) -> str:
         return (

@@ -56,6 +56,8 @@ class Block:
         self._start = watch.clock()
         if not self.degraded:
             watch.recorder.started.append(self._start)
+        elif (around := context()) is not None:
+            around.branch()
         return self
 
     def __exit__(

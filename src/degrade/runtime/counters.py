@@ -6,10 +6,8 @@ Calls append to lists (one atomic operation each); the ticker cuts them off and 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import Final
 
 from degrade.core.machine import Transition
@@ -26,6 +24,8 @@ _SAMPLED: Final = 256
 
 _OLDEST_OVER_S: Final = 60.0
 _RECENT_S: Final = 60.0
+_ENOUGH: Final = 20
+"""Runs below which the quantiles of the minute before say more."""
 
 
 class Counters:
@@ -40,9 +40,9 @@ class Counters:
 
     __slots__ = (
         "_before",
+        "_before_at",
         "_oldest",
-        "_recent",
-        "_recent_since",
+        "_quantiles_s",
         "age_count",
         "age_sum_s",
         "ages",
@@ -50,7 +50,6 @@ class Counters:
         "calls",
         "dropped",
         "drops",
-        "duration_sum_s",
         "durations",
         "ends",
         "primary",
@@ -68,14 +67,13 @@ class Counters:
         self.transitions: Counter[tuple[Phase, Phase]] = Counter()
         self.dropped: list[str] = []
         self.drops: Counter[str] = Counter()
-        self.durations = [0] * len(DURATION_BUCKETS_S)
-        self.duration_sum_s = 0.0
-        self._recent = LogHistogram()
+        self.durations = LogHistogram()
         self._before = LogHistogram()
-        self._recent_since = -math.inf
+        self._before_at = -math.inf
+        self._quantiles_s: tuple[float | None, float | None] = (None, None)
         self.age_sum_s = 0.0
         self.age_count = 0
-        self._oldest: deque[tuple[float, float]] = deque()
+        self._oldest: list[tuple[float, float]] = []
 
     def drain(self, now: float) -> None:
         """Count what calls left in the queues."""
@@ -114,48 +112,45 @@ class Counters:
     def oldest_age_s(self, now: float) -> float | None:
         """Return the age of the oldest snapshot served in the last minute, seconds."""
         while self._oldest and now - self._oldest[0][0] > _OLDEST_OVER_S:
-            self._oldest.popleft()
+            del self._oldest[0]
         return self._oldest[0][1] if self._oldest else None
 
     def count(self, batch: Batch, fold: Fold, now: float) -> None:
         """Count the runs of the function."""
+        if now - self._before_at > _RECENT_S:
+            self._quantiles_s = self.quantiles_s()
+            self._before, self._before_at = self.durations.copy(), now
         if batch.starts:
             self.calls[CallClass.FULL] += len(batch.starts)
             self.primary[Outcome.SUCCESS] += len(batch.starts)
-            self._record(fold.durations, fold.busy_s, now)
+            self._record(fold.durations)
         if batch.marked:
             for mark in batch.marked:
                 self.primary[mark.outcome] += 1
-            durations = [mark.end - mark.start for mark in batch.marked]
-            self._record(durations, sum(durations), now)
+            self._record([mark.end - mark.start for mark in batch.marked])
 
-    def _record(self, durations: list[float], busy_s: float, now: float) -> None:
-        self.duration_sum_s += max(0.0, busy_s)
-        if now - self._recent_since > _RECENT_S:
-            self._before, self._recent = self._recent, self._before
-            self._recent.clear()
-            self._recent_since = now
-        stride = max(1, len(durations) // _SAMPLED)
+    def _record(self, durations: list[float]) -> None:
+        stride = len(durations) // _SAMPLED
+        if stride <= 1:
+            self.durations.record_many(durations)
+            return
         sample = durations[::stride]
-        rest = len(durations) - stride * (len(sample) - 1)
         for duration_s in sample[:-1]:
-            self._record_one(duration_s, stride)
-        self._record_one(sample[-1], rest)
+            self.durations.record(duration_s, stride)
+        self.durations.record(sample[-1], len(durations) - stride * (len(sample) - 1))
 
-    def _record_one(self, duration_s: float, n: int) -> None:
-        self.durations[bisect_left(DURATION_BUCKETS_S, duration_s)] += n
-        self._recent.record(duration_s, n)
-
-    def quantile_s(self, q: float) -> float | None:
-        """Return a quantile of the durations of the last minute or two, seconds."""
-        both = LogHistogram()
-        both.merge(self._before)
-        both.merge(self._recent)
-        return both.quantile(q)
+    def quantiles_s(self) -> tuple[float | None, float | None]:
+        """Return p50 and p99 of the runs of the last minute or two, seconds."""
+        recent = self.durations.since(self._before)
+        if recent.count < _ENOUGH:
+            return self._quantiles_s
+        return recent.quantile(0.5), recent.quantile(0.99)
 
     def cumulative(self) -> Mapping[float, int]:
-        """Return for every bound of the histogram how many runs were at most as long."""
-        return dict(zip(DURATION_BUCKETS_S, accumulate(self.durations), strict=True))
+        """Return for every bound of the exported histogram how many runs were at most as long."""
+        return dict(
+            zip(DURATION_BUCKETS_S, self.durations.at_most(DURATION_BUCKETS_S), strict=True)
+        )
 
     def moved(self, transitions: Iterable[Transition]) -> None:
         """Count transitions of the machine."""

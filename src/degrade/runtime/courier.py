@@ -59,7 +59,7 @@ class Courier:
         """
         if len(self._queue) >= MOST_QUEUED:
             self._queue.popleft()
-            self._runtime.trouble("queue_full", tell=False)
+            self._runtime.troubles.note("queue_full", tell=False)
         self._queue.append((what, work))
         if not self._work.is_set():
             self._work.set()
@@ -74,7 +74,7 @@ class Courier:
             try:
                 work()
             except Exception:  # noqa: BLE001 - stores and disks fail in many ways; counted and told
-                self._runtime.trouble(what)
+                self._runtime.troubles.note(what)
 
     def carry(self) -> None:
         """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
@@ -105,4 +105,4 @@ class Courier:
             try:
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
-                runtime.trouble("courier")
+                runtime.troubles.note("courier")

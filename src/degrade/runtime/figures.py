@@ -6,12 +6,39 @@ from typing import TYPE_CHECKING
 
 from degrade.core.records import FlagReport
 from degrade.core.words import Mode
-from degrade.ports import FlagStats
+from degrade.ports import Draft, FlagStats
 
 if TYPE_CHECKING:
+    from degrade.core.machine import Transition
     from degrade.runtime.watch import Watch
 
-__all__ = ("report_of", "stats_of")
+__all__ = ("draft_of", "report_of", "stats_of", "version")
+
+
+def version() -> str:
+    """Return the version of the library."""
+    from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, wanted by the courier alone
+
+    return of("degrade")
+
+
+def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
+    """Return the event of a transition, with the verdict behind it."""
+    verdict = watch.verdict
+    return Draft(
+        type="transition",
+        flag=watch.flag.name,
+        actor="automation",
+        cause=transition.cause,
+        instance=instance,
+        evidence={
+            "from": transition.source.value,
+            "to": transition.target.value,
+            "share": transition.share,
+            "cooldown_s": round(transition.cooldown_s, 3),
+            "verdict": [] if verdict is None else list(verdict.lines()),
+        },
+    )
 
 
 def stats_of(watch: Watch, now: float) -> FlagStats:
@@ -40,7 +67,7 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
         oldest_age_s=counters.oldest_age_s(now),
         transitions=dict(counters.transitions),
         durations=counters.cumulative(),
-        duration_sum_s=counters.duration_sum_s,
+        duration_sum_s=max(0.0, counters.durations.total_s),
         drops=dict(counters.drops),
         captures_skipped=skipped,
         ladder=max((guard.kinds for guard in flag.guards), key=len, default=None),
@@ -51,6 +78,7 @@ def report_of(watch: Watch, now: float) -> FlagReport:
     """Return what this process says of one flag."""
     counters, resolved = watch.counters, watch.resolved
     verdict = watch.verdict
+    p50_s, p99_s = counters.quantiles_s()
     return FlagReport(
         phase=watch.state.phase,
         mode=resolved.mode,
@@ -61,6 +89,6 @@ def report_of(watch: Watch, now: float) -> FlagReport:
         rungs=tuple(kind.value for guard in watch.flag.guards for kind in guard.kinds),
         calls={how.value: count for how, count in counters.by_class().items()},
         oldest_age_s=counters.oldest_age_s(now),
-        p50_s=counters.quantile_s(0.5),
-        p99_s=counters.quantile_s(0.99),
+        p50_s=p50_s,
+        p99_s=p99_s,
     )

@@ -7,6 +7,7 @@ it: `Flag.bind` hands every guard and wrapper of the flag the watch of that runt
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import sys
 import threading
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from degrade.runtime.guard import Guard
 
 __all__ = ("Flag", "declared", "flag")
+
+log = logging.getLogger("degrade.runtime")
 
 FLAG_ATTRIBUTE = "__degrade_flag__"
 """Where a wrapper keeps its flag."""
@@ -77,6 +80,23 @@ class Flag:
         can be reloaded.
     """
 
+    __slots__ = (
+        "_binders",
+        "_gate",
+        "_seen",
+        "_watch",
+        "failures",
+        "guards",
+        "ignore",
+        "level",
+        "message",
+        "name",
+        "owner",
+        "place",
+        "recovery",
+        "sla",
+    )
+
     def __init__(
         self,
         name: str,
@@ -121,6 +141,7 @@ class Flag:
         self._binders: list[Callable[[], None]] = []
         self._gate: Gate = UNBOUND
         self._watch: Watch | None = None
+        self._seen: set[object] = set()
         _register(self)
 
     # ------------------------------------------------------------------ for applications
@@ -206,7 +227,7 @@ class Flag:
             runtime.wake()
             return watch.admit()
         except Exception:  # noqa: BLE001 - a bug of ours must not reach the call: it runs
-            runtime.trouble("admit")
+            runtime.troubles.note("admit")
             return RUN
 
     def leave(self, watch: Watch, route: Route | Permit) -> None:
@@ -218,7 +239,19 @@ class Flag:
 
     def outcome(self, error: BaseException) -> Outcome:
         """Say what an exception of a guarded call means."""
-        return outcome_of(error, self.failures, self.ignore, self.name)
+        try:
+            return outcome_of(error, self.failures, self.ignore)
+        except Exception:
+            if self.first("ignore"):
+                log.exception("ignore= of %s raised; the call counts as a failure", self.name)
+            return Outcome.FAILURE
+
+    def first(self, what: object) -> bool:
+        """Return whether it is the first time that this flag has something to tell of a kind."""
+        if what in self._seen:
+            return False
+        self._seen.add(what)
+        return True
 
     def _degraded(self, gate: Gate) -> bool:
         degraded = gate.still or self.bound().degraded_now()

@@ -54,6 +54,19 @@ class Guard:
         deadline: Bounds what the caller of a coroutine waits.
     """
 
+    __slots__ = (
+        "_logged",
+        "accept",
+        "awaits",
+        "deadline",
+        "flag",
+        "fn",
+        "kinds",
+        "rungs",
+        "snapshot",
+        "watch",
+    )
+
     def __init__(
         self,
         flag: Flag,
@@ -73,7 +86,6 @@ class Guard:
         self.deadline = deadline
         self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
         self.watch: Watch | None = None
-        self._logged: set[type[BaseException]] = set()
 
     # ------------------------------------------------------------------ for the wrapper
 
@@ -112,7 +124,8 @@ class Guard:
         try:
             return self.accept is None or bool(self.accept(result))
         except Exception:
-            log.exception("accept= of %s raised; the result is accepted", self.flag.name)
+            if self.flag.first("accept"):
+                log.exception("accept= of %s raised; the result is accepted", self.flag.name)
             return True
 
     # ------------------------------------------------------------------ the steps of a call
@@ -200,6 +213,9 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - a broken rung is one that cannot serve
                 self._rung_broke(watch, rung, error)
                 continue
+            except BaseException:
+                watch.ended(CallClass.ABANDONED)
+                raise
             if answer is not None:
                 watch.answered(rung.kind, answer.age_s)
                 around = context()
@@ -221,8 +237,7 @@ class Guard:
         if outcome is Outcome.IGNORED:
             watch.ended(CallClass.IGNORED)
             return False
-        if not late and type(error) not in self._logged:
-            self._logged.add(type(error))
+        if not late and self.flag.first(type(error)):
             log.warning(
                 "%s failed with %s; further ones of this type are only counted",
                 self.flag.name,
@@ -233,8 +248,7 @@ class Guard:
 
     def _rung_broke(self, watch: Watch, rung: BoundRung, error: Exception) -> None:
         watch.counters.dropped.append(f"rung_{rung.kind.value}")
-        if type(error) not in self._logged:
-            self._logged.add(type(error))
+        if self.flag.first((rung.kind, type(error))):
             log.warning(
                 "rung %s of %s failed; the next one is tried",
                 rung.kind.value,
@@ -244,6 +258,9 @@ class Guard:
 
     def _unavailable(self, watch: Watch, cause: str) -> UnavailableError:
         watch.ended(CallClass.FAILED)
+        around = context()
+        if around is not None:
+            around.branch()
         return UnavailableError(
             self.flag.name,
             since=watch.gate.stamp.since,

@@ -74,10 +74,13 @@ class Orders:
 
     def apply_to(self, watch: Watch) -> None:
         """Give a flag the orders that concern it, ended ones included."""
-        name = watch.flag.name
+        name, state = watch.flag.name, self._state
         watch.hold = self._hold(name)
         watch.everyone = self._hold(EVERYONE)
-        watch.level = None if self._state is None else self._state.level
+        watch.held_here = name in self._local_holds or EVERYONE in self._local_holds
+        if state is not None:
+            watch.level = state.level
+            watch.off_ended = max(state.off_ended.get(name, 0), state.off_ended.get(EVERYONE, 0))
 
     def gone(self, watch: Watch, layer: str, store_now: float) -> bool:
         """Return whether the order of a layer is over for a flag, rather than replaced."""

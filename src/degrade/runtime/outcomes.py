@@ -7,15 +7,12 @@ importing any: only a module that is loaded can have raised one.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 
 from degrade.core.words import Outcome
 
 __all__ = ("Errors", "Ignore", "is_refusal", "outcome_of")
-
-log = logging.getLogger("degrade.runtime")
 
 Errors = type[Exception] | tuple[type[Exception], ...]
 Ignore = Errors | Callable[[Exception], bool]
@@ -61,22 +58,21 @@ def is_refusal(error: Exception) -> bool:
     return False
 
 
-def outcome_of(error: BaseException, failures: Errors, ignore: Ignore | None, flag: str) -> Outcome:
+def outcome_of(error: BaseException, failures: Errors, ignore: Ignore | None) -> Outcome:
     """Say what an exception is: abandoned, ignored or a failure.
 
     `ignore` is asked first; an `Exception` that matches neither is ignored too: it is passed
     on, and counts for no verdict.
+
+    Raises:
+        Exception: What a predicate given as `ignore` raises.
     """
     if not isinstance(error, Exception):
         return Outcome.ABANDONED
-    try:
-        if ignore is None:
-            ignored = is_refusal(error)
-        elif isinstance(ignore, (type, tuple)):
-            ignored = isinstance(error, ignore)
-        else:
-            ignored = bool(ignore(error))
-    except Exception:
-        log.exception("ignore= of %s raised; the call counts as a failure", flag)
-        ignored = False
+    if ignore is None:
+        ignored = is_refusal(error)
+    elif isinstance(ignore, (type, tuple)):
+        ignored = isinstance(error, ignore)
+    else:
+        ignored = bool(ignore(error))
     return Outcome.FAILURE if not ignored and isinstance(error, failures) else Outcome.IGNORED

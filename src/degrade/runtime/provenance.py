@@ -77,15 +77,28 @@ def _served(note: Note) -> Served:
 class Context:
     """A place for notes; `note` is the bound append of its list, which calls use directly."""
 
-    __slots__ = ("note", "notes", "subject")
+    __slots__ = ("_token", "around", "note", "notes", "subject")
 
     def __init__(self, subject: str | None) -> None:
         self.subject = subject
         self.notes: list[Note] = []
         self.note = self.notes.append
+        self.around: Context | None = None
+        self._token: Token[Context | None] | None = None
 
     def branch(self) -> None:
-        """Take notice that the caller was told to take a degraded branch."""
+        """Take notice that what is made here is not whole: a degraded branch was taken."""
+        if self.around is not None:
+            self.around.branch()
+
+    def leave(self) -> None:
+        """Put the context around this one back in its place."""
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                _context.reset(token)
+            except ValueError:
+                pass  # left in another context than entered, as generators may be: nothing to undo
 
     def trim(self) -> None:
         """Keep the newest notes when a request gives an unreasonable number of answers."""
@@ -115,11 +128,10 @@ class Request(Context):
         Degraded answers of child tasks, and of threads that copy the context, are collected too.
     """
 
-    __slots__ = ("_token",)
+    __slots__ = ()
 
     def __init__(self, subject: str | None = None) -> None:
         super().__init__(subject)
-        self._token: Token[Context | None] | None = None
 
     @property
     def served(self) -> tuple[Served, ...]:
@@ -127,6 +139,7 @@ class Request(Context):
         return tuple(map(_served, self.notes))
 
     def __enter__(self) -> Self:
+        self.around = _context.get()
         self._token = _context.set(self)
         return self
 
@@ -136,9 +149,9 @@ class Request(Context):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            _context.reset(self._token)
-            self._token = None
+        self.leave()
+        if self.notes:
+            self.branch()
 
     def __repr__(self) -> str:
         return f"<request subject={self.subject!r} served={len(self.notes)}>"
@@ -176,14 +189,13 @@ def served() -> tuple[Served, ...]:
 class Scope(Context):
     """Around a call whose result will be captured: tells whether a degraded part went into it."""
 
-    __slots__ = ("_branched", "_token", "around")
+    __slots__ = ("_branched",)
 
     def __init__(self) -> None:
         around = _context.get()
         super().__init__(None if around is None else around.subject)
         self.around = around
         self._branched = False
-        self._token: Token[Context | None] | None = None
 
     def __enter__(self) -> Self:
         self._token = _context.set(self)
@@ -195,16 +207,14 @@ class Scope(Context):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            _context.reset(self._token)
+        self.leave()
         if self.around is not None and self.notes:
             self.around.notes.extend(self.notes)
             self.around.trim()
 
     def branch(self) -> None:
         self._branched = True
-        if self.around is not None:
-            self.around.branch()
+        super().branch()
 
     @property
     def tainted(self) -> bool:

@@ -13,10 +13,8 @@ import logging
 import os
 import random
 import socket
-import sys
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -28,13 +26,14 @@ from degrade.core.resolve import Resolved
 from degrade.core.words import Mode
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
-from degrade.ports import Draft, FlagStats, Store
+from degrade.ports import FlagStats, Store
 from degrade.runtime import slot
 from degrade.runtime.courier import Courier
-from degrade.runtime.figures import report_of, stats_of
+from degrade.runtime.figures import draft_of, report_of, stats_of, version
 from degrade.runtime.flags import Flag, declared
 from degrade.runtime.orders import Orders
 from degrade.runtime.ticker import Ticker, yield_to_others
+from degrade.runtime.troubles import Troubles
 from degrade.runtime.watch import Watch
 from degrade.stores.memory import MemoryStore
 
@@ -47,7 +46,6 @@ log = logging.getLogger("degrade.runtime")
 
 Threads = Literal["background", "inline", "manual"]
 
-_TELL_EVERY_S = 60.0
 _INLINE_EVERY_S = 0.25
 _SPREAD_S = 60.0
 _ORDERED = frozenset({"hold", "everyone", "level"})
@@ -92,7 +90,7 @@ class Runtime:
         self.started_wall = self.clock.wall()
         self.orders = Orders(local)
         self.newsworthy = True
-        self.troubles: Counter[str] = Counter()
+        self.troubles = Troubles(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._rng = random.Random() if rng is None else rng
         self._lock = threading.RLock()
@@ -101,7 +99,6 @@ class Runtime:
         self._ticker: Ticker | None = None
         self._closed = False
         self._before: Runtime | None = None
-        self._told: dict[str, float] = {}
         self._inline_at = 0.0
         self._undeclared = True
         self._asleep = threads == "background"
@@ -174,7 +171,7 @@ class Runtime:
                 if not self._courier.alive:
                     self._courier.start()
             except RuntimeError:
-                self.trouble("no_thread")
+                self.troubles.note("no_thread")
                 self.threads = "inline"
                 for watch in self._watches.values():
                     watch.inline = True
@@ -193,7 +190,7 @@ class Runtime:
             self.tick()
             self._courier.carry()
         except Exception:  # noqa: BLE001 - the call that ticks must not notice
-            self.trouble("tick")
+            self.troubles.note("tick")
         finally:
             self._lock.release()
 
@@ -242,20 +239,7 @@ class Runtime:
             transition.share,
             transition.cause,
         )
-        draft = Draft(
-            type="transition",
-            flag=watch.flag.name,
-            actor="automation",
-            cause=transition.cause,
-            instance=self.instance,
-            evidence={
-                "from": transition.source.value,
-                "to": transition.target.value,
-                "share": transition.share,
-                "cooldown_s": round(transition.cooldown_s, 3),
-                "verdict": list(watch.verdict.lines()) if watch.verdict is not None else [],
-            },
-        )
+        draft = draft_of(watch, transition, self.instance)
         self.newsworthy = True
         self._courier.put("append", lambda: _ignore(self.store.append([draft])))
 
@@ -269,12 +253,12 @@ class Runtime:
             else:
                 self.orders.seen(self.clock.monotonic())
         except StoreError:
-            self.trouble("store")
+            self.troubles.note("store")
         try:
             if self.orders.take_local():
                 self.obey()
         except StoreError:
-            self.trouble("local")
+            self.troubles.note("local")
 
     def refresh(self) -> None:
         """Read the store and act on it at once.
@@ -293,25 +277,27 @@ class Runtime:
         try:
             self.refresh()
         except StoreError:
-            self.trouble("store")
+            self.troubles.note("store")
 
     def obey(self) -> None:
         """Let every flag obey the orders in force; where one ended, recovery begins."""
         with self._lock:
             now, store_now = self.clock.monotonic(), self.store_now()
-            ended: list[tuple[Watch, Resolved]] = []
+            ended: list[tuple[Watch, Resolved, bool]] = []
             for watch in self._watches.values():
-                before = watch.resolved
+                before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
                 self.orders.apply_to(watch)
                 after = watch.peek()
-                if (before.mode is Mode.OFF) != (after.mode is Mode.OFF):
+                turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
+                if turned or watch.off_ended > off_ended:
                     self.tier.void(watch.flag.name, now)
                 if (
                     before.layer in _ORDERED
                     and after.dial < before.dial
                     and self.orders.gone(watch, before.layer, store_now)
                 ):
-                    ended.append((watch, before))
+                    at_once = not here and self.orders.at_once(watch, before.layer)
+                    ended.append((watch, before, at_once))
                 else:
                     watch.settle()
                     watch.gate.shut = watch.gate.shut or self._asleep
@@ -321,13 +307,13 @@ class Runtime:
         if leftover:
             self._courier.put("sweep", lambda: _ignore(self.store.sweep(self.instance)))
 
-    def _recover(self, ended: list[tuple[Watch, Resolved]], now: float) -> None:
-        """Start recoveries: one flag at once, the others spread over a minute."""
-        ended.sort(key=lambda pair: (-(pair[0].flag.level or 0), pair[0].flag.name))
-        for index, (watch, before) in enumerate(ended):
+    def _recover(self, ended: list[tuple[Watch, Resolved, bool]], now: float) -> None:
+        """Start recoveries: one flag now, the others spread over a minute, unless released at once."""
+        ended.sort(key=lambda entry: (-(entry[0].flag.level or 0), entry[0].flag.name))
+        for index, (watch, before, at_once) in enumerate(ended):
             cause = f"ended: {before.reason}"
             event: Cleared | HoldEnded
-            if self.orders.at_once(watch, before.layer):
+            if at_once:
                 event = Cleared(now=now, cause=cause)
             else:
                 delay_s = self._rng.uniform(1.0, _SPREAD_S) if index else 0.0
@@ -371,7 +357,7 @@ class Runtime:
                     id=self.instance,
                     host=socket.gethostname(),
                     pid=os.getpid(),
-                    version=_version(),
+                    version=version(),
                     started=self.started_wall,
                     at=self.clock.wall(),
                     epoch=self.orders.epoch,
@@ -380,24 +366,11 @@ class Runtime:
             )
         except StoreError:
             self._undeclared = self._undeclared or bool(declare)
-            self.trouble("store")
+            self.troubles.note("store")
 
     def keep(self, capture: Capture) -> None:
         """Send an encoded result on its way into the memory tier."""
         self._courier.put("insert", lambda: _ignore(self.tier.insert(capture)))
-
-    def trouble(self, what: str, *, tell: bool = True) -> None:
-        """Count something of ours that went wrong, and tell it at most once a minute a kind."""
-        self.troubles[what] += 1
-        now = self.clock.monotonic()
-        if tell and now - self._told.get(what, -_TELL_EVERY_S) >= _TELL_EVERY_S:
-            self._told[what] = now
-            log.warning(
-                "%s failed (%d times so far); the last known state stays in force",
-                what,
-                self.troubles[what],
-                exc_info=sys.exception(),
-            )
 
     # ------------------------------------------------------------------ life
 
@@ -434,7 +407,7 @@ class Runtime:
             try:
                 self.store.goodbye(self.instance)
             except StoreError:
-                self.trouble("store", tell=False)
+                self.troubles.note("store", tell=False)
 
     def __enter__(self) -> Self:
         self._before = slot.swap(self)
@@ -451,12 +424,6 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"<runtime {self.instance} store={self.store.url} flags={len(self._watches)}>"
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - slow to import, wanted by the courier alone
-
-    return version("degrade")
 
 
 def _ignore(_: object) -> None:

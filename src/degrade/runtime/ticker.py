@@ -71,7 +71,7 @@ class Ticker:
                 else:
                     wait_s = IDLE_S
             except Exception:  # noqa: BLE001 - the ticker must not die; what broke is counted and told
-                runtime.trouble("tick")
+                runtime.troubles.note("tick")
                 wait_s = IDLE_S
 
 

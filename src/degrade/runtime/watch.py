@@ -9,15 +9,17 @@ gate, append to queues and take permits.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from degrade.core import machine
 from degrade.core.dial import is_degraded
-from degrade.core.machine import MachineState, Transition
+from degrade.core.machine import MachineState, Transition, at_rest
 from degrade.core.permits import Permit, Permits, probe_limit
+from degrade.core.policy import SLA
 from degrade.core.resolve import Resolved, resolve
 from degrade.core.verdict import Judge, Verdict
 from degrade.core.words import CallClass, Mode, Phase, RungKind
@@ -52,6 +54,12 @@ SERVE: Final = Route("SERVE")
 _PEAK_MEMORY_S = 60.0
 
 
+@functools.lru_cache(maxsize=256)
+def _judge_of(sla: SLA) -> Judge:
+    """Return the judge of an SLA; flags with equal ones share it."""
+    return Judge(sla)
+
+
 class Watch:
     """Everything that one runtime knows of one flag.
 
@@ -66,6 +74,7 @@ class Watch:
 
     __slots__ = (
         "_judge",
+        "_judged",
         "_last",
         "_newest",
         "_peak",
@@ -83,15 +92,16 @@ class Watch:
         "floor",
         "folded",
         "gate",
+        "held_here",
         "hold",
         "inline",
         "lease_s",
         "level",
+        "off_ended",
         "permits",
         "recorder",
         "resolved",
         "state",
-        "verdict",
         "wall",
     )
 
@@ -121,9 +131,11 @@ class Watch:
         self.hold: Hold | None = None
         self.everyone: Hold | None = None
         self.level: LevelOrder | None = None
+        self.held_here = False
+        self.off_ended = 0.0
         self.changed_wall = wall()
         self.resolved: Resolved = self.peek()
-        self.verdict: Verdict | None = None
+        self._judged: tuple[Sequence[int], Sequence[Sequence[int]]] | None = None
         self.floor = now
         self.folded = 0
         self._last = now
@@ -131,7 +143,7 @@ class Watch:
         self._peak_since = now
         self._judge: Judge | None = None
         if flag.sla is not None:
-            self._judge = Judge(flag.sla)
+            self._judge = _judge_of(flag.sla)
             self._window, self._newest = self._judge.windows()
 
     # ------------------------------------------------------------------ read by calls
@@ -193,26 +205,37 @@ class Watch:
         self.folded += len(batch.starts) + len(batch.marked)
         if state.phase is Phase.STEADY:
             self._note_peak(now, elapsed_s, folded.busy_s)
+        steady = state.phase is Phase.STEADY
         events: list[machine.Event] = []
-        if folded.good or folded.bad:
+        if (folded.good or folded.bad) and not (steady and at_rest(state, self.flag.recovery)):
             events.append(
                 machine.Calls(now=now, epoch=state.epoch, good=folded.good, bad=folded.bad)
             )
-        judge = self._judge
-        if judge is not None and any(folded.counts):
-            self._window.add(now, folded.counts)
-            self._newest.add(now, folded.counts)
-            totals = self._window.totals(now)
-            newest = () if judge.quiet(totals) else self._newest.suffixes(now)
-            self.verdict = judge.judge(totals, newest)
-            if self.verdict.breach:
-                events.append(
-                    machine.Breach(now=now, cause=self.verdict.cause, draw=self._rng.random())
-                )
-        self.permits.expire(now)
-        if state.phase is not Phase.STEADY:
+        if self._judge is not None and any(folded.counts):
+            self._judge_calls(self._judge, folded.counts, events, now)
+        if not steady:
+            self.permits.expire(now)
             events.append(machine.Tick(now=now, draw=self._rng.random()))
-        return self.move(events, now)
+        return self.move(events, now) if events else ()
+
+    def _judge_calls(
+        self, judge: Judge, counts: list[int], events: list[machine.Event], now: float
+    ) -> None:
+        self._window.add(now, counts)
+        self._newest.add(now, counts)
+        totals = self._window.totals(now)
+        self._judged = (totals, ()) if judge.quiet(totals) else (totals, self._newest.suffixes(now))
+        if self._judged[1]:
+            verdict = judge.judge(*self._judged)
+            if verdict.breach:
+                events.append(machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random()))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The newest judgement; None before the first call, or without an SLA."""
+        if self._judge is None or self._judged is None:
+            return None
+        return self._judge.judge(*self._judged)
 
     def move(self, events: list[machine.Event], now: float) -> tuple[Transition, ...]:
         """Feed events to the machine and perform what concerns this flag alone."""

@@ -57,8 +57,8 @@ class MemoryStore:
         self._state = ControlState(incarnation=uuid.uuid4().hex, epoch=0, now=self._clock.wall())
         self._head = Head()
         self._events: deque[Event] = deque(maxlen=event_cap)
-        self._flags: dict[str, FlagInfo] = {}
-        self._instances: dict[str, InstanceReport] = {}
+        self._flags: dict[str, bytes] = {}
+        self._instances: dict[str, tuple[float, bytes]] = {}
         self._read_epoch: int | None = None
         self._closed = False
         self._callbacks: list[Callable[[], None]] = []
@@ -107,17 +107,20 @@ class MemoryStore:
     def declare(self, flags: Sequence[FlagInfo]) -> None:
         with self._lock:
             self._check()
-            self._flags.update((info.name, info) for info in flags)
+            self._flags.update((info.name, info.model_dump_json().encode()) for info in flags)
 
     def flags(self) -> dict[str, FlagInfo]:
         with self._lock:
             self._check()
-            return dict(sorted(self._flags.items()))
+            found = sorted(self._flags.items())
+        return {name: FlagInfo.model_validate_json(body) for name, body in found}
 
     def report(self, report: InstanceReport) -> None:
         with self._lock:
             self._check()
-            self._instances[report.id] = report.model_copy(update={"at": self._clock.wall()})
+            at = self._clock.wall()
+            body = report.model_copy(update={"at": at}).model_dump_json().encode()
+            self._instances[report.id] = (at, body)
 
     def goodbye(self, instance: str) -> None:
         with self._lock:
@@ -128,7 +131,8 @@ class MemoryStore:
         with self._lock:
             self._check()
             oldest = self._clock.wall() - within_s
-            recent = [report for report in self._instances.values() if report.at >= oldest]
+            bodies = [body for at, body in self._instances.values() if at >= oldest]
+        recent = map(InstanceReport.model_validate_json, bodies)
         return sorted(recent, key=lambda report: (-report.at, report.id))
 
     def subscribe(self, callback: Callable[[], None]) -> None:
