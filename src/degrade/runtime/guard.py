@@ -55,7 +55,6 @@ class Guard:
     """
 
     __slots__ = (
-        "_logged",
         "accept",
         "awaits",
         "deadline",
