@@ -20,9 +20,11 @@ __all__ = ("View",)
 
 _ROWS: Final = 18
 _COLUMNS: Final = (
-    ("time", 6), ("req", 5), ("p50 ms", 7), ("p99 ms", 7), ("full", 6), ("degraded", 9),
-    ("failed", 7), (RANKING, 16), (ANALYTICS, 16), ("oldest", 7),
+    ("time", 5), ("req", 4), ("p50", 4), ("p99", 4), ("full", 5), ("degraded", 8), ("failed", 6),
+    ("ranking", 14), ("analytics", 14), ("oldest", 6),
 )  # fmt: skip
+"""Names and widths; latencies are in milliseconds. They fit into a terminal of 80 columns."""
+
 _STYLES: Final = {Phase.STEADY: "green", Phase.RECOVERING: "yellow", Phase.DEGRADED: "red"}
 
 
@@ -33,7 +35,8 @@ class View:
         self._console = console
         self._started = started
         self._heading = heading
-        self._rows: deque[list[Text] | Text] = deque(maxlen=_ROWS)
+        self._rows: deque[list[Text]] = deque(maxlen=_ROWS)
+        self._note = Text("")
         self._live = (
             Live(self._table(), console=console, auto_refresh=False, transient=False)
             if console.is_terminal
@@ -44,7 +47,7 @@ class View:
         if self._live is None:
             self._console.print(self._heading, highlight=False)
             self._console.print(
-                "  ".join(f"{name:>{width}}" for name, width in _COLUMNS),
+                " ".join(f"{name:>{width}}" for name, width in _COLUMNS),
                 highlight=False,
                 soft_wrap=True,
             )
@@ -65,9 +68,11 @@ class View:
         """Show one second, after the notes of what happened in it."""
         cells = _cells(second, self._started)
         for note in second.notes:
-            self._add(Text(f"{cells[0].plain:>6}  {note}", style="bold cyan"))
+            self._note = Text(f"{cells[0].plain:>5} {note}", style="bold cyan")
+            if self._live is None:
+                self._console.print(self._note, highlight=False, soft_wrap=True)
         if self._live is None:
-            line = "  ".join(
+            line = " ".join(
                 f"{cell.plain:>{width}}" for cell, (_, width) in zip(cells, _COLUMNS, strict=True)
             )
             self._console.print(line, highlight=False, soft_wrap=True)
@@ -75,24 +80,13 @@ class View:
         self._rows.append(cells)
         self._live.update(self._table(), refresh=True)
 
-    def _add(self, note: Text) -> None:
-        if self._live is None:
-            self._console.print(note, highlight=False, soft_wrap=True)
-        else:
-            self._rows.append(note)
-
     def _table(self) -> Group:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         for name, width in _COLUMNS:
             table.add_column(name, justify="right", min_width=width, no_wrap=True)
-        notes: list[Text] = []
         for row in self._rows:
-            if isinstance(row, Text):
-                notes.append(row)
-            else:
-                table.add_row(*row)
-        latest = notes[-1] if notes else Text("")
-        return Group(Text(self._heading, style="bold"), Text(""), latest, Text(""), table)
+            table.add_row(*row)
+        return Group(Text(self._heading, style="bold"), Text(""), self._note, Text(""), table)
 
 
 def _cells(second: Second, started: float) -> list[Text]:
