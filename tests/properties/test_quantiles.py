@@ -62,3 +62,26 @@ def test_recording_a_number_of_calls_is_recording_each(times, share):
         one_by_one.record_many([value_s] * n)
     assert at_once.quantile(share) == one_by_one.quantile(share)
     assert at_once.count == one_by_one.count
+
+
+@given(st.lists(durations_s, max_size=60), st.lists(durations_s, max_size=60), shares)
+def test_what_came_since_a_copy_is_what_was_recorded_after_it(earlier, later, share):
+    histogram, expected = LogHistogram(), LogHistogram()
+    histogram.record_many(earlier)
+    before = histogram.copy()
+    histogram.record_many(later)
+    expected.record_many(later)
+    newer = histogram.since(before)
+    assert newer.quantile(share) == expected.quantile(share)
+    assert newer.count == len(later)
+    assert math.isclose(newer.total_s, sum(later), rel_tol=1e-6, abs_tol=1e-6)
+
+
+@given(samples, st.lists(durations_s, max_size=10))
+def test_calls_within_a_limit_are_counted_to_the_width_of_a_bucket(values, limits_s):
+    histogram = LogHistogram()
+    histogram.record_many(values)
+    for limit_s, counted in zip(limits_s, histogram.at_most(limits_s), strict=True):
+        least = sum(value <= limit_s for value in values)
+        most = sum(value <= limit_s * 1.06 for value in values)
+        assert least <= counted <= most

@@ -51,7 +51,7 @@ class LogHistogram:
     """Counts of durations in buckets of equal relative width.
 
     Guarantees:
-        One thread writes; any thread may read `count`, `total_s` and `quantile` meanwhile.
+        One thread writes; any thread may read meanwhile.
 
     Cost:
         Recording takes O(1), a quantile O(buckets). Memory is 4 bytes a bucket up to the longest
@@ -132,7 +132,7 @@ class LogHistogram:
         return twin
 
     def at_most(self, limits_s: Iterable[float]) -> list[int]:
-        """Return for each limit, growing, how many calls took at most as long, within the error."""
+        """Return for each limit how many calls took at most as long, to the width of a bucket."""
         sums = [0, *accumulate(self._counts.tolist())]
         return [sums[min(_bucket(limit_s) + 1, len(sums) - 1)] for limit_s in limits_s]
 

@@ -110,6 +110,47 @@ def test_a_histogram_merged_into_an_empty_one_is_a_copy():
     assert histogram.quantile(0.7) == about(4.0)
 
 
+def test_a_copy_goes_on_alone():
+    histogram = filled(1.0, 2.0)
+    twin = histogram.copy()
+    histogram.record(9.0)
+    twin.record_many([0.5, 0.5])
+    assert (histogram.count, histogram.total_s, histogram.quantile(0.0)) == (3, 12.0, about(1.0))
+    assert (twin.count, twin.total_s, twin.quantile(1.0)) == (4, 4.0, about(2.0))
+
+
+def test_what_came_since_a_copy_is_what_was_recorded_after_it():
+    histogram = filled(1.0, 2.0, 2.0)
+    before = histogram.copy()
+    histogram.record_many([2.0, 60.0])
+    newer = histogram.since(before)
+    assert (newer.count, newer.total_s) == (2, 62.0)
+    assert newer.quantile(0.5) == about(2.0)
+    assert newer.quantile(0.51) == about(60.0)
+    assert (histogram.count, before.count) == (5, 3)
+
+
+def test_nothing_came_since_a_copy_after_which_nothing_was_recorded():
+    histogram = filled(1.0)
+    newer = histogram.since(histogram.copy())
+    assert (newer.count, newer.total_s, newer.quantile(1.0)) == (0, 0.0, None)
+
+
+def test_calls_are_counted_up_to_each_limit():
+    histogram = filled(1e-7, 0.001, 0.040, 0.040, 3.0, 1e6)
+    limits_s = [1e-7, 0.0009, 0.0011, 0.05, 2.0, 3.5, 80_000.0, 86_400.0, math.inf]
+    assert histogram.at_most(limits_s) == [1, 1, 2, 4, 4, 5, 5, 6, 6]
+
+
+def test_a_limit_is_within_itself():
+    assert filled(0.25).at_most([0.25]) == [1]
+
+
+def test_without_a_call_none_is_within_a_limit():
+    assert LogHistogram().at_most([0.0, 0.1, math.inf]) == [0, 0, 0]
+    assert filled(1.0).at_most([]) == []
+
+
 @pytest.mark.parametrize("later", [1, 2**32])
 def test_more_calls_of_one_time_than_fit_into_four_bytes_are_all_counted(later):
     most = 2**32 - 1
