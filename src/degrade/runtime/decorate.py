@@ -96,9 +96,9 @@ class Degradable(Generic[F]):
             deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
         flag = self._declare(fn)
         guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
-        wrapper, bind = wrapper_of(guard, signature)
+        wrapper = wrapper_of(guard, signature)
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
-        flag.guarded_by(guard, bind)
+        flag.guarded_by(guard)
         return wrapper
 
 

@@ -81,7 +81,6 @@ class Flag:
     """
 
     __slots__ = (
-        "_binders",
         "_gate",
         "_seen",
         "_watch",
@@ -138,10 +137,9 @@ class Flag:
         self.ignore = ignore
         self.place = _place or _calling_place()
         self.guards: list[Guard] = []
-        self._binders: list[Callable[[], None]] = []
         self._gate: Gate = UNBOUND
         self._watch: Watch | None = None
-        self._seen: set[object] = set()
+        self._seen: set[object] | None = None
         _register(self)
 
     # ------------------------------------------------------------------ for applications
@@ -195,11 +193,10 @@ class Flag:
             where=f"{self.place[0]}:{self.place[2]}",
         )
 
-    def guarded_by(self, guard: Guard, bind: Callable[[], None]) -> None:
+    def guarded_by(self, guard: Guard) -> None:
         """Add a guarded function."""
         with _registry.lock:
             self.guards.append(guard)
-            self._binders.append(bind)
             if self._watch is not None:
                 current().adopt(self)
 
@@ -212,9 +209,7 @@ class Flag:
             if watch is not None and deadlines and None not in deadlines:
                 watch.expect(max(deadline.after_s for deadline in deadlines if deadline))
             for guard in self.guards:
-                guard.watch = watch
-            for binder in self._binders:
-                binder()
+                guard.bind(watch)
 
     def bound(self) -> Watch:
         """Return the watch of the current runtime, which adopts the flag when it is new to it."""
@@ -248,6 +243,8 @@ class Flag:
 
     def first(self, what: object) -> bool:
         """Return whether it is the first time that this flag has something to tell of a kind."""
+        if self._seen is None:
+            self._seen = set()
         if what in self._seen:
             return False
         self._seen.add(what)

@@ -25,6 +25,7 @@ from degrade.fallback.base import Answer, BoundRung, Call
 from degrade.fallback.keys import Key
 from degrade.fallback.snapshots import BoundSnapshot
 from degrade.runtime.drive import RAISE, Step, Steps, adrive, drive
+from degrade.runtime.gate import UNBOUND
 from degrade.runtime.provenance import Scope, Stamp, context, subject
 from degrade.runtime.recorder import Marked
 from degrade.runtime.slot import current
@@ -57,6 +58,7 @@ class Guard:
     __slots__ = (
         "accept",
         "awaits",
+        "bind_cells",
         "deadline",
         "flag",
         "fn",
@@ -85,6 +87,7 @@ class Guard:
         self.deadline = deadline
         self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
         self.watch: Watch | None = None
+        self.bind_cells: Callable[..., None] = _nowhere
 
     # ------------------------------------------------------------------ for the wrapper
 
@@ -113,6 +116,22 @@ class Guard:
     async def arejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
         """Record the rejected result of a coroutine, as `rejected` does."""
         return await adrive(self._rejected(self.bound(), start, result, args, kwargs))
+
+    def bind(self, watch: Watch | None) -> None:
+        """Let the function and its wrapper go by this watch from now on."""
+        self.watch = watch
+        if watch is None:
+            self.bind_cells(UNBOUND, None, None, None, None, None)
+            return
+        recorder, snapshot = watch.recorder, self.snapshot
+        self.bind_cells(
+            watch.gate,
+            watch.clock,
+            recorder.started,
+            recorder.ended,
+            watch.counters.ages,
+            None if snapshot is None else snapshot.book.entries,
+        )
 
     def bound(self) -> Watch:
         """Return the watch of the current runtime, which adopts the flag when it is new to it."""
@@ -289,3 +308,7 @@ class Guard:
         """Take the result of a coroutine that finished after its deadline."""
         if self.accepted(result):
             self._capture(watch, key, result, start)
+
+
+def _nowhere(*_: object) -> None:
+    """Bind nothing: the guard has no wrapper yet."""

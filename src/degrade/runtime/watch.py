@@ -198,7 +198,7 @@ class Watch:
             self._last = now
             return ()
         batch = self.recorder.drain()
-        folded = tally.fold(batch, now, self._last, max(state.since, self.floor))
+        folded = tally.fold(batch, now, self._last, max(state.since, state.step_since, self.floor))
         elapsed_s = now - self._last
         self._last = now
         counters.count(batch, folded, now)

@@ -52,7 +52,8 @@ from degrade.runtime.provenance import context
 __all__ = ("Shape", "wrapper_of")
 
 _PREFIX = "_dg_"
-_CELLS = ("gate", "clock", "started", "ended", "ages", "entries")
+_CELLS = ("gate", "clock", "started", "ended")
+_SNAPSHOT_CELLS = ("ages", "entries")
 
 
 class Shape(NamedTuple):
@@ -212,14 +213,16 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"        return {wait}{p}rejected({p}start, {p}result, {arguments})",
         ]
     lines += [f"    {p}ended.extend(({p}start, {p}clock()))", f"    return {p}result"]
-    names = ", ".join(f"{p}{name}" for name in _CELLS)
-    taken = ", ".join(f"{p}new_{name}" for name in _CELLS)
+    cells = _CELLS if key is None else _CELLS + _SNAPSHOT_CELLS
+    names = ", ".join(f"{p}{name}" for name in cells)
+    taken = ", ".join(f"{p}new_{name}" for name in cells)
+    unused = f", *{p}_" if key is None else ""
     return "\n".join(
         [
             f"def {p}factory({p}fn, {p}defaults, {p}slow, {p}broke, {p}accepted, {p}rejected,",
             f"            {p}bounded, {p}max_age, {p}gate):",
-            f"    {names.replace(f'{p}gate, ', '')} = [None] * {len(_CELLS) - 1}",
-            f"    def {p}bind({taken}):",
+            f"    {names.replace(f'{p}gate, ', '')} = [None] * {len(cells) - 1}",
+            f"    def {p}bind({taken}{unused}):",
             f"        nonlocal {names}",
             f"        {names} = {taken}",
             *(f"    {line}" for line in lines),
@@ -249,10 +252,8 @@ def _factory(source: str) -> Callable[..., tuple[Callable[..., Any], Callable[..
     return factory
 
 
-def wrapper_of(
-    guard: Guard, signature: inspect.Signature | None
-) -> tuple[Callable[..., Any], Callable[[], None]]:
-    """Return the wrapper of a guard's function, and what binds it to the guard's present watch.
+def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..., Any]:
+    """Return the wrapper of a guard's function, and give the guard what binds its cells.
 
     Cost:
         One compilation for each shape of function in the process, about a millisecond.
@@ -272,7 +273,7 @@ def wrapper_of(
         deadline=guard.deadline is not None,
     )
     source = _source(shape, plan)
-    guarded, bind_cells = _factory(source)(
+    guarded, guard.bind_cells = _factory(source)(
         guard.fn,
         shape.defaults,
         guard.acall if guard.awaits else guard.call,
@@ -284,21 +285,5 @@ def wrapper_of(
         UNBOUND,
     )
 
-    def bind() -> None:
-        watch = guard.watch
-        if watch is None:
-            bind_cells(UNBOUND, None, None, None, None, None)
-            return
-        entries = None if snapshot is None else snapshot.book.entries
-        recorder = watch.recorder
-        bind_cells(
-            watch.gate,
-            watch.clock,
-            recorder.started,
-            recorder.ended,
-            watch.counters.ages,
-            entries,
-        )
-
     functools.update_wrapper(guarded, guard.fn)
-    return guarded, bind
+    return guarded

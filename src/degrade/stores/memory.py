@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -119,7 +120,7 @@ class MemoryStore:
         with self._lock:
             self._check()
             at = self._clock.wall()
-            body = report.model_copy(update={"at": at}).model_dump_json().encode()
+            body = zlib.compress(report.model_copy(update={"at": at}).model_dump_json().encode(), 1)
             self._instances[report.id] = (at, body)
 
     def goodbye(self, instance: str) -> None:
@@ -132,7 +133,7 @@ class MemoryStore:
             self._check()
             oldest = self._clock.wall() - within_s
             bodies = [body for at, body in self._instances.values() if at >= oldest]
-        recent = map(InstanceReport.model_validate_json, bodies)
+        recent = [InstanceReport.model_validate_json(zlib.decompress(body)) for body in bodies]
         return sorted(recent, key=lambda report: (-report.at, report.id))
 
     def subscribe(self, callback: Callable[[], None]) -> None:
