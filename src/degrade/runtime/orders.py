@@ -43,7 +43,14 @@ class Orders:
         return self._state is not None
 
     def take(self, state: ControlState, wall_s: float) -> None:
-        """Take a newer state of the store."""
+        """Take a newer state of the store; one that another thread read earlier changes nothing."""
+        known = self._state
+        if (
+            known is not None
+            and known.incarnation == state.incarnation
+            and known.epoch > state.epoch
+        ):
+            return
         self._state = state
         self._ahead_s = state.now - wall_s
         self._plan(float("-inf"))

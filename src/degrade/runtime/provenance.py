@@ -95,7 +95,7 @@ class Context:
         """Put the context around this one back in its place."""
         token, self._token = self._token, None
         if token is not None:
-            try:
+            try:  # noqa: SIM105 - on the request path, and `suppress` costs more
                 _context.reset(token)
             except ValueError:
                 pass  # left in another context than entered, as generators may be: nothing to undo

@@ -252,7 +252,7 @@ class Runtime:
                 self.refresh()
             else:
                 self.orders.seen(self.clock.monotonic())
-        except StoreError:
+        except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
             self.troubles.note("store")
         try:
             if self.orders.take_local():
@@ -291,12 +291,9 @@ class Runtime:
                 turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
                 if turned or watch.off_ended > off_ended:
                     self.tier.void(watch.flag.name, now)
-                if (
-                    before.layer in _ORDERED
-                    and after.dial < before.dial
-                    and self.orders.gone(watch, before.layer, store_now)
-                ):
-                    at_once = not here and self.orders.at_once(watch, before.layer)
+                gone = before.layer in _ORDERED and self.orders.gone(watch, before.layer, store_now)
+                at_once = gone and not here and self.orders.at_once(watch, before.layer)
+                if at_once or (gone and after.dial < before.dial):
                     ended.append((watch, before, at_once))
                 else:
                     watch.settle()
@@ -323,6 +320,7 @@ class Runtime:
             for transition in watch.move([event], now):
                 self._tell(watch, transition)
             watch.settle()
+            watch.gate.shut = watch.gate.shut or self._asleep
 
     # ------------------------------------------------------------------ shown to observers
 
@@ -364,7 +362,7 @@ class Runtime:
                     flags=flags,
                 )
             )
-        except StoreError:
+        except Exception:  # noqa: BLE001 - as in `poll`: what was not declared is declared later
             self._undeclared = self._undeclared or bool(declare)
             self.troubles.note("store")
 
