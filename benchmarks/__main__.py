@@ -28,7 +28,12 @@ def main() -> int:
     result = {"machine": report.machine(), "calls": tables, "footprint": figures}
     report.write(result)
     print(report.markdown(result))
-    missed = [row["name"] for rows in (*tables.values(), figures) for row in rows if row["within"] is False]
+    missed = [
+        row["name"]
+        for rows in (*tables.values(), figures)
+        for row in rows
+        if row["within"] is False
+    ]
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0

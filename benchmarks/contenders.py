@@ -163,8 +163,7 @@ def prepare() -> None:
     """Warm everything up: threads run, snapshots lie in memory, one flag is held degraded."""
     for call in (exact, kept, star, degraded):
         call(1)
-    _until(lambda: bool(degrade.flag(kept).guards[0].snapshot.book.entries))
-    _until(lambda: bool(degrade.flag(degraded).guards[0].snapshot.book.entries))
+    _until(lambda: len(current().tier) == 2)
     control = Control(current().store, actor="bench")
     control.hold("bench.degraded", "degraded", for_=None, reason="measured")
     _until(lambda: degrade.flag("bench.degraded").degraded)
@@ -176,7 +175,11 @@ async def prepare_async() -> None:
     """Do the same for coroutine functions."""
     for call in (aexact, akept, astar):
         await call(1)
-    _until(lambda: bool(degrade.flag(akept).guards[0].snapshot.book.entries))
+    _until(lambda: len(current().tier) == 3)
+
+
+def _fails(x: int) -> int:
+    raise ValueError(x)
 
 
 def _open_circuitbreaker() -> Callable[[int], Any]:
@@ -184,30 +187,25 @@ def _open_circuitbreaker() -> Callable[[int], Any]:
         failure_threshold=1, recovery_timeout=3600, name="open", fallback_function=lambda _: 0
     )
 
-    @breaker
-    def fails(x: int) -> int:
-        raise ValueError(x)
-
+    answered: Callable[[int], Any] = breaker(_fails)
     for _ in range(2):
         try:
-            fails(1)
+            answered(1)
         except ValueError:
             continue
-    if fails(1) != 0:
+    if answered(1) != 0:
         raise RuntimeError("the breaker of the benchmark is not open")
-    return fails
+    return answered
 
 
 def _open_pybreaker() -> Callable[[int], Any]:
     breaker = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=3600)
 
-    @breaker
-    def fails(x: int) -> int:
-        raise ValueError(x)
+    guarded: Callable[[int], Any] = breaker(_fails)
 
     def answered(x: int) -> int:
         try:
-            return int(fails(x))
+            return int(guarded(x))
         except (pybreaker.CircuitBreakerError, ValueError):
             return 0
 

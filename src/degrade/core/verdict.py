@@ -52,7 +52,7 @@ from degrade.units import duration_text, ratio_text
 __all__ = ("Finding", "Judge", "Judgement", "Verdict")
 
 _NEWEST_EVIDENCE = 30.0
-_NEWEST_BUCKETS = 10
+NEWEST_BUCKETS = 10
 _WINDOW_BUCKETS = 30
 _LONGEST_NEWEST_BUCKET_S = 1.0
 _ROUNDING = 1e-9  # 3 ln 10 is exactly ln 1000, which floats must not decide by their last bit
@@ -209,10 +209,10 @@ class Judge:
     def windows(self) -> tuple[Window, Window]:
         """Return a new pair: the window, and the ring of the newest calls."""
         width = 2 * len(self._limits)
-        ring_s = _NEWEST_BUCKETS * self._newest_bucket_s
+        ring_s = NEWEST_BUCKETS * self._newest_bucket_s
         return (
             Window(self.sla.over, width=width, buckets=_WINDOW_BUCKETS),
-            Window(ring_s, width=width, buckets=_NEWEST_BUCKETS),
+            Window(ring_s, width=width, buckets=NEWEST_BUCKETS),
         )
 
     def quiet(self, totals: Sequence[int]) -> bool:

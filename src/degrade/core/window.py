@@ -92,8 +92,12 @@ class Window:
             self._roll(now)
         return tuple(self._totals)
 
-    def suffixes(self, now: float) -> list[tuple[int, ...]]:
-        """Return the sums over the newest bucket, the newest two, and so on to the whole window.
+    def suffixes(self, now: float, most: int | None = None) -> list[tuple[int, ...]]:
+        """Return the sums over the newest bucket, the newest two, and so on.
+
+        Args:
+            now: Monotonic seconds.
+            most: How many buckets at most; by default up to the whole window.
 
         Cost:
             O(width * buckets).
@@ -103,7 +107,8 @@ class Window:
         width = self._width
         running = [0] * width
         found = []
-        for bucket in range(self._newest, self._newest - self._buckets, -1):
+        buckets = self._buckets if most is None else min(most, self._buckets)
+        for bucket in range(self._newest, self._newest - buckets, -1):
             cell = bucket % self._buckets * width
             running = list(map(add, running, self._cells[cell : cell + width]))
             found.append(tuple(running))

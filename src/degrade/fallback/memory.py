@@ -24,7 +24,7 @@ from cachetools import FIFOCache
 from degrade.clock import Clock, SystemClock
 from degrade.fallback.budget import CaptureBudget
 from degrade.fallback.keys import Key
-from degrade.fallback.sizes import deep_size
+from degrade.fallback.sizes import deep_size, key_size
 
 __all__ = ("UNDECODED", "Book", "Capture", "Entry", "MemoryTier")
 
@@ -185,7 +185,7 @@ class MemoryTier:
             if capture.seal is not None:
                 entry.blob = capture.seal()
                 capture.seal = None
-            entry.size = _OVERHEAD + deep_size(key) + len(entry.blob)
+            entry.size = _OVERHEAD + key_size(key) + len(entry.blob)
             if entry.value is not UNDECODED:
                 entry.size += deep_size(entry.value)
             with self._lock:

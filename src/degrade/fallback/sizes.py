@@ -7,11 +7,19 @@ import sys
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-__all__ = ("deep_size",)
+__all__ = ("deep_size", "key_size")
 
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, CodeType)
 _SLOT = 8
 _MAX_OBJECTS = 100_000
+
+
+def key_size(key: tuple[Any, ...] | str) -> int:
+    """Return the bytes of a key: a text, or a tuple of scalars and their types."""
+    if isinstance(key, str):
+        return sys.getsizeof(key)
+    sizes = [_SLOT * 8 + sys.getsizeof(part) for part in key if not isinstance(part, type)]
+    return sys.getsizeof(key) + sum(sizes)
 
 
 def deep_size(value: Any) -> int:

@@ -6,9 +6,8 @@ Calls append to lists (one atomic operation each); the ticker cuts them off and 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from degrade.core.machine import Transition
 from degrade.core.quantiles import LogHistogram
@@ -26,6 +25,18 @@ _OLDEST_OVER_S: Final = 60.0
 _RECENT_S: Final = 60.0
 _ENOUGH: Final = 20
 """Runs below which the quantiles of the minute before say more."""
+
+_CLASS_INDEX: Final = {how: index for index, how in enumerate(CallClass)}
+_OUTCOME_INDEX: Final = {outcome: index for index, outcome in enumerate(Outcome)}
+_FULL: Final = _CLASS_INDEX[CallClass.FULL]
+_DEGRADED: Final = _CLASS_INDEX[CallClass.DEGRADED]
+_SUCCESS: Final = _OUTCOME_INDEX[Outcome.SUCCESS]
+
+KeyT = TypeVar("KeyT")
+
+
+def _add(counts: dict[KeyT, int], key: KeyT, count: int = 1) -> None:
+    counts[key] = counts.get(key, 0) + count
 
 
 class Counters:
@@ -61,14 +72,14 @@ class Counters:
         self.answers: list[tuple[RungKind, float | None]] = []
         self.ages: list[float] = []
         self.ends: list[CallClass] = []
-        self.calls: Counter[CallClass] = Counter()
-        self.primary: Counter[Outcome] = Counter()
-        self.rungs: Counter[RungKind] = Counter()
-        self.transitions: Counter[tuple[Phase, Phase]] = Counter()
+        self.calls = [0] * len(CallClass)
+        self.primary = [0] * len(Outcome)
+        self.rungs: dict[RungKind, int] = {}
+        self.transitions: dict[tuple[Phase, Phase], int] = {}
         self.dropped: list[str] = []
-        self.drops: Counter[str] = Counter()
+        self.drops: dict[str, int] = {}
         self.durations = LogHistogram()
-        self._before = LogHistogram()
+        self._before: LogHistogram | None = None
         self._before_at = -math.inf
         self._quantiles_s: tuple[float | None, float | None] = (None, None)
         self.age_sum_s = 0.0
@@ -80,24 +91,26 @@ class Counters:
         if self.ages:
             ages = self.ages[: len(self.ages)]
             del self.ages[: len(ages)]
-            self.calls[CallClass.DEGRADED] += len(ages)
-            self.rungs[RungKind.SNAPSHOT] += len(ages)
+            self.calls[_DEGRADED] += len(ages)
+            _add(self.rungs, RungKind.SNAPSHOT, len(ages))
             self._count_ages(ages, now)
         if self.answers:
             answers = self.answers[: len(self.answers)]
             del self.answers[: len(answers)]
-            self.calls[CallClass.DEGRADED] += len(answers)
+            self.calls[_DEGRADED] += len(answers)
             for rung, _ in answers:
-                self.rungs[rung] += 1
+                _add(self.rungs, rung)
             self._count_ages([age_s for _, age_s in answers if age_s is not None], now)
         if self.dropped:
             dropped = self.dropped[: len(self.dropped)]
             del self.dropped[: len(dropped)]
-            self.drops.update(dropped)
+            for what in dropped:
+                _add(self.drops, what)
         if self.ends:
             ends = self.ends[: len(self.ends)]
             del self.ends[: len(ends)]
-            self.calls.update(ends)
+            for how in ends:
+                self.calls[_CLASS_INDEX[how]] += 1
 
     def _count_ages(self, ages: list[float], now: float) -> None:
         if not ages:
@@ -119,14 +132,15 @@ class Counters:
         """Count the runs of the function."""
         if now - self._before_at > _RECENT_S:
             self._quantiles_s = self.quantiles_s()
-            self._before, self._before_at = self.durations.copy(), now
+            self._before_at = now
+            self._before = self.durations.copy() if self.durations.count else None
         if batch.starts:
-            self.calls[CallClass.FULL] += len(batch.starts)
-            self.primary[Outcome.SUCCESS] += len(batch.starts)
+            self.calls[_FULL] += len(batch.starts)
+            self.primary[_SUCCESS] += len(batch.starts)
             self._record(fold.durations)
         if batch.marked:
             for mark in batch.marked:
-                self.primary[mark.outcome] += 1
+                self.primary[_OUTCOME_INDEX[mark.outcome]] += 1
             self._record([mark.end - mark.start for mark in batch.marked])
 
     def _record(self, durations: list[float]) -> None:
@@ -141,7 +155,7 @@ class Counters:
 
     def quantiles_s(self) -> tuple[float | None, float | None]:
         """Return p50 and p99 of the runs of the last minute or two, seconds."""
-        recent = self.durations.since(self._before)
+        recent = self.durations if self._before is None else self.durations.since(self._before)
         if recent.count < _ENOUGH:
             return self._quantiles_s
         return recent.quantile(0.5), recent.quantile(0.99)
@@ -155,12 +169,12 @@ class Counters:
     def moved(self, transitions: Iterable[Transition]) -> None:
         """Count transitions of the machine."""
         for transition in transitions:
-            self.transitions[transition.source, transition.target] += 1
+            _add(self.transitions, (transition.source, transition.target))
 
     def by_class(self) -> Mapping[CallClass, int]:
         """Return the calls that ended, every class present."""
-        return {how: self.calls[how] for how in CallClass}
+        return dict(zip(CallClass, self.calls, strict=True))
 
     def by_outcome(self) -> Mapping[Outcome, int]:
         """Return the runs of the function, every outcome present."""
-        return {outcome: self.primary[outcome] for outcome in Outcome}
+        return dict(zip(Outcome, self.primary, strict=True))

@@ -21,7 +21,7 @@ from degrade.core.machine import MachineState, Transition, at_rest
 from degrade.core.permits import Permit, Permits, probe_limit
 from degrade.core.policy import SLA
 from degrade.core.resolve import Resolved, resolve
-from degrade.core.verdict import Judge, Verdict
+from degrade.core.verdict import NEWEST_BUCKETS, Judge, Verdict
 from degrade.core.words import CallClass, Mode, Phase, RungKind
 from degrade.runtime.counters import Counters
 from degrade.runtime.gate import Gate
@@ -76,10 +76,10 @@ class Watch:
         "_judge",
         "_judged",
         "_last",
-        "_newest",
         "_peak",
         "_peak_before",
         "_peak_since",
+        "_ring",
         "_rng",
         "_store_now",
         "_tally",
@@ -144,7 +144,9 @@ class Watch:
         self._judge: Judge | None = None
         if flag.sla is not None:
             self._judge = _judge_of(flag.sla)
-            self._window, self._newest = self._judge.windows()
+            self._window, ring = self._judge.windows()
+            same = ring.bucket_s == self._window.bucket_s
+            self._ring = None if same else ring
 
     # ------------------------------------------------------------------ read by calls
 
@@ -222,10 +224,15 @@ class Watch:
         self, judge: Judge, counts: list[int], events: list[machine.Event], now: float
     ) -> None:
         self._window.add(now, counts)
-        self._newest.add(now, counts)
+        if self._ring is not None:
+            self._ring.add(now, counts)
         totals = self._window.totals(now)
-        self._judged = (totals, ()) if judge.quiet(totals) else (totals, self._newest.suffixes(now))
-        if self._judged[1]:
+        newest: Sequence[Sequence[int]] = ()
+        if not judge.quiet(totals):
+            ring = self._window if self._ring is None else self._ring
+            newest = ring.suffixes(now, NEWEST_BUCKETS)
+        self._judged = (totals, newest)
+        if newest:
             verdict = judge.judge(*self._judged)
             if verdict.breach:
                 events.append(machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random()))
@@ -247,7 +254,8 @@ class Watch:
                     found.append(effect)
                 elif self._judge is not None:
                     self._window.clear()
-                    self._newest.clear()
+                    if self._ring is not None:
+                        self._ring.clear()
         if found:
             self.counters.moved(found)
             self.permits.restart(self._allowance(), now=now)
