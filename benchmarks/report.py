@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -20,7 +20,7 @@ _PACKAGES = ("degrade", "circuitbreaker", "pybreaker", "pydantic", "cachetools")
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
     return {
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
@@ -56,14 +56,14 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# What it costs",
         "",
-        "Measured by `make bench`, which writes this page. "
+        ("Measured by `make bench`, which writes this page. "
         "Compare ratios within a table, not nanoseconds between machines: **Y** is a hand-written "
         "closure that reads the clock twice and appends to a deque, measured in the same run, its "
         "blocks interleaved with everybody's. Budgets count as met within 10 %. degrade runs with "
-        "its public defaults, its threads running and draining.",
+        "its public defaults, its threads running and draining."),
         "",
-        f"{about['date']}, CPython {about['python']} on {about['system']}, {about['cores']} cores "
-        f"(load {about['load']} when it ended), {versions}.",
+        (f"{about['date']}, CPython {about['python']} on {about['system']}, {about['cores']} cores "
+        f"(load {about['load']} when it ended), {versions}."),
         "",
     ]
     for title, rows in result["calls"].items():
