@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from degrade.errors import DegradeError
 from examples.news_feed.demo import Demo
@@ -40,13 +41,20 @@ def main() -> int:
         console.width = _WIDTH
     try:
         stories = from_feed(options.feed) if options.feed else bundled()
+    except (OSError, ValueError) as error:
+        return _refused(console, error)
+    try:
         return asyncio.run(_run(Demo(console, stories, options.out)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("interrupted; every process was stopped")
         return 130
-    except (ScriptError, DegradeError, OSError, ValueError) as error:
-        console.print(f"[bold red]the demo cannot run:[/] {error}", highlight=False)
-        return 2
+    except (ScriptError, DegradeError, OSError) as error:
+        return _refused(console, error)
+
+
+def _refused(console: Console, error: Exception) -> int:
+    console.print("[bold red]the demo cannot run:[/]", escape(str(error)), highlight=False)
+    return 2
 
 
 async def _run(demo: Demo) -> int:
