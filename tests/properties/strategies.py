@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 from hypothesis import strategies as st
 
@@ -70,3 +74,75 @@ def levels(draw: st.DrawFn) -> LevelOrder:
 def leases(draw: st.DrawFn) -> Lease:
     """A signal's lease, past its end or not."""
     return Lease(source="host", dial=draw(shares), until=draw(untils), reason="pressure")
+
+
+# ------------------------------------------------------------------- keys and snapshots
+
+# Few values, many of them equal to each other by ==, so that clashes are drawn often.
+look_alikes = st.sampled_from(
+    [
+        0, 1, True, False, 0.0, -0.0, 1.0, 1j, None, "", "0", "1", "a", "a', 'b", "None", b"", b"1",
+        Decimal(1), Decimal("1.0"), Decimal("-0"), date(2024, 1, 1), datetime(2024, 1, 1),  # noqa: DTZ001 - naive ones are arguments, too
+        datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        timedelta(1), timedelta(hours=24), UUID(int=1), Phase.STEADY, "steady", HoldMode.DEGRADED,
+        Phase.DEGRADED, range(2), float("inf"),
+    ]
+)  # fmt: skip
+hashables = st.recursive(
+    look_alikes,
+    lambda inner: st.lists(inner, max_size=2).map(tuple) | st.frozensets(inner, max_size=2),
+    max_leaves=3,
+)
+arguments = st.recursive(
+    hashables,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.lists(inner, max_size=2).map(tuple),
+        st.dictionaries(hashables, inner, max_size=2),
+        st.sets(hashables, max_size=2),
+    ),
+    max_leaves=4,
+)
+subjects = st.sampled_from([None, "", "ana", "ben", "None"])
+
+_offsets = st.integers(-1_439, 1_439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_scalar_types: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (int, st.integers()),
+    (bool, st.booleans()),
+    (str, st.text(max_size=20)),
+    (bytes, st.binary(max_size=20)),
+    (float, st.floats(allow_nan=False)),
+    (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    (date, st.dates()),
+    (datetime, st.datetimes(timezones=st.none() | _offsets)),
+    (time, st.times()),
+    (timedelta, st.timedeltas()),
+    (UUID, st.uuids()),
+    (Phase, st.sampled_from(Phase)),
+    (type(None), st.none()),
+]
+
+
+@st.composite
+def typed_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
+    """A type as people annotate it, and a value of it."""
+    kind = draw(st.integers(0, 8)) if depth else 0
+    if kind <= 2:
+        annotation, values = draw(st.sampled_from(_scalar_types))
+        return annotation, draw(values)
+    inner, value = draw(typed_values(depth - 1))
+    if kind == 3:
+        return list[inner], [value] * draw(st.integers(0, 3))
+    if kind == 4:
+        return tuple[inner, ...], (value,) * draw(st.integers(0, 3))
+    if kind == 5:
+        return dict[str, inner], dict.fromkeys(
+            draw(st.lists(st.text(max_size=5), max_size=3)), value
+        )
+    if kind == 6:
+        return inner | None, draw(st.sampled_from([value, None]))
+    other, second = draw(typed_values(depth - 1))
+    if kind == 7:
+        return tuple[inner, other], (value, second)
+    made = make_dataclass("Made", [("first", inner), ("second", list[other])])
+    return made, made(value, [second])

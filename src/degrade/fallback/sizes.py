@@ -16,7 +16,7 @@ _MAX_OBJECTS = 100_000
 
 def key_size(key: tuple[Any, ...] | str) -> int:
     """Return the bytes of a key: a text, or a tuple of scalars and their types."""
-    if isinstance(key, str):
+    if not isinstance(key, tuple):
         return sys.getsizeof(key)
     sizes = [_SLOT * 8 + sys.getsizeof(part) for part in key if not isinstance(part, type)]
     return sys.getsizeof(key) + sum(sizes)

@@ -7,7 +7,13 @@ import tracemalloc
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import (
-    AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
 )  # fmt: skip
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone

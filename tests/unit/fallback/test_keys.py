@@ -37,7 +37,9 @@ def keys(fn: Any = feed, key: Any = None, *, everyone: bool = False) -> KeyMaker
     return KeyMaker(Target.of(fn, "feed"), key, everyone=everyone)
 
 
-def looked_up(maker: KeyMaker, fn: Any, *args: Any, subject: str | None = None, **kwargs: Any) -> Any:
+def looked_up(
+    maker: KeyMaker, fn: Any, *args: Any, subject: str | None = None, **kwargs: Any
+) -> Any:
     """What a generated wrapper would look up."""
     bound = Target.of(fn, "feed").signature.bind(*args, **kwargs)
     bound.apply_defaults()
@@ -61,7 +63,9 @@ def test_keyword_order_and_spelled_out_defaults_do_not_matter():
 def test_the_key_of_scalars_is_what_the_wrapper_looks_up():
     maker = keys()
     for args, kwargs in ((("u1",), {}), ((1, None), {"lang": b"en"}), ((True, 1.5), {})):
-        assert maker.key(args, kwargs, "ana") == looked_up(maker, feed, *args, subject="ana", **kwargs)
+        assert maker.key(args, kwargs, "ana") == looked_up(
+            maker, feed, *args, subject="ana", **kwargs
+        )
 
 
 def test_the_key_of_star_arguments_is_what_the_wrapper_looks_up():
@@ -90,7 +94,7 @@ def test_the_key_of_star_arguments_is_what_the_wrapper_looks_up():
         ((["a", "b"],), (["a, b"],)),
         ((["a', 'b"],), (["a", "b"],)),
         (("a", "b"), ("a', limit='b",)),
-        ((datetime(2024, 10, 27, 2, 30, fold=0),), (datetime(2024, 10, 27, 2, 30, fold=1),)),
+        ((datetime(2024, 10, 27, 2, 30, fold=0),), (datetime(2024, 10, 27, 2, 30, fold=1),)),  # noqa: DTZ001 - naive ones are what folds
         (
             (datetime(2024, 1, 1, 12, tzinfo=UTC),),
             (datetime(2024, 1, 1, 13, tzinfo=timezone(timedelta(hours=1))),),
@@ -327,7 +331,7 @@ def test_a_cached_property_does_not_change_the_key():
 
 def test_private_state_of_a_model_is_part_of_the_key():
     maker, one, other = keys(), Filters(), Filters()
-    other._secret = "t"
+    other._secret = "t"  # noqa: S105 - a private attribute, no password
     assert maker.key((one,), {}, None) != maker.key((other,), {}, None)
 
 

@@ -13,7 +13,9 @@ from degrade.fallback.sizes import deep_size
 MIB = 1024 * 1024
 
 
-def entry(at: float = 1_000.0, blob: bytes = b"[1]", max_age_s: float = 60.0, **kwargs: Any) -> Entry:
+def entry(
+    at: float = 1_000.0, blob: bytes = b"[1]", max_age_s: float = 60.0, **kwargs: Any
+) -> Entry:
     return Entry(
         created=at, at=at, expires=at + max_age_s, due=at + max_age_s / 2, blob=blob, **kwargs
     )
@@ -258,7 +260,7 @@ def test_an_earlier_void_takes_nothing_back():
 def test_no_interleaving_of_inserts_and_voids_leaves_an_entry_of_before():
     tier = MemoryTier()
     book = tier.book("feed")
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=30)
     at = [0.0]
     interval = sys.getswitchinterval()
 

@@ -235,8 +235,8 @@ def test_what_nobody_can_change_is_served_as_it_is(constant: object):
         (lambda: default(NewestLater()), "async-rung"),
         (lambda: simplified(newest_later).bind(RANKED), "async-rung"),
         (lambda: simplified(NewestLater()).bind(RANKED), "async-rung"),
-        (lambda: simplified(lambda: []).bind(RANKED), "bad-rung"),
-        (lambda: default(lambda: []).bind(RANKED), "bad-rung"),
+        (lambda: simplified(lambda: [0]).bind(RANKED), "bad-rung"),
+        (lambda: default(lambda: [0]).bind(RANKED), "bad-rung"),
         (lambda: default(lambda user_id, other: []).bind(RANKED), "bad-rung"),
         (lambda: snapshot(max_age="1h", key="user_id"), "snapshot-key"),
         (lambda: snapshot(max_age="1h", key=()), "snapshot-key"),
@@ -283,7 +283,7 @@ def test_a_function_that_does_not_tell_its_signature_is_taken():
 
 def test_the_refusal_of_a_misfit_names_flag_function_and_both_signatures():
     with pytest.raises(UsageError, match=r"'feed'.*lambda.*\(\).*ranked\(user_id.*limit"):
-        default(lambda: []).bind(RANKED)
+        default(lambda: [0]).bind(RANKED)
 
 
 # ----------------------------------------------------------------------------- the ladder
