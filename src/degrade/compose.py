@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from degrade.errors import ConfigError
 from degrade.runtime.runtime import Runtime, Threads
 from degrade.runtime.slot import compose_with, swap
 from degrade.stores.local import LocalHolds
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from degrade.settings import Settings
 
 __all__ = ("configure",)
+
+log = logging.getLogger("degrade.compose")
 
 
 def configure(
@@ -66,10 +70,14 @@ def _composed(settings: Settings) -> Runtime:
 
 
 def _default() -> Runtime:
-    """Make the runtime of a process that configures nothing in code."""
+    """Make the runtime of a process that configures nothing in code; wrong settings are told."""
     from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
 
-    return _composed(load_settings())
+    try:
+        return _composed(load_settings())
+    except ConfigError as error:  # a guarded call is on its way, and must not pay for it
+        log.error("%s; until degrade.configure() is called, a memory runtime serves", error)  # noqa: TRY400 - the message says it all
+        return Runtime()
 
 
 compose_with(_default)

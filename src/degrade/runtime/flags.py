@@ -212,8 +212,11 @@ class Flag:
                 guard.bind(watch)
 
     def bound(self) -> Watch:
-        """Return the watch of the current runtime, which adopts the flag when it is new to it."""
-        return self._watch or current().adopt(self)
+        """Return the watch of the current runtime, which adopts the flag when it is new to it.
+
+        A flag that was declared anew goes by the watch of the one that replaced it.
+        """
+        return self._watch or current().adopt(_registry.flags.get(self.name, self))
 
     def admit(self, watch: Watch) -> Route | Permit:
         """Decide for one call, starting what the runtime needs; never raises."""
@@ -251,7 +254,11 @@ class Flag:
         return True
 
     def _degraded(self, gate: Gate) -> bool:
-        degraded = gate.still or self.bound().degraded_now()
+        degraded = gate.still
+        if not degraded:
+            watch = self.bound()
+            current().wake()  # a program that only asks must follow orders too
+            degraded = watch.degraded_now()
         if degraded:
             around = context()
             if around is not None:

@@ -472,7 +472,7 @@ def test_troubles_of_the_store_are_told_once_a_minute(
         Flag("feed")
         runtime.tick()
         store.failing = StoreError("gone")
-        pass_time(runtime, clock, 600)
+        pass_time(runtime, clock, 600, every_s=1)
         assert 10 <= len(caplog.records) <= 33, "one line a minute and kind of work"
         assert runtime.troubles.counts["store"] > 100
 
