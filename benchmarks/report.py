@@ -56,14 +56,18 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# What it costs",
         "",
-        ("Measured by `make bench`, which writes this page. "
-        "Compare ratios within a table, not nanoseconds between machines: **Y** is a hand-written "
-        "closure that reads the clock twice and appends to a deque, measured in the same run, its "
-        "blocks interleaved with everybody's. Budgets count as met within 10 %. degrade runs with "
-        "its public defaults, its threads running and draining."),
+        (
+            "Measured by `make bench`, which writes this page. "
+            "Compare ratios within a table, not nanoseconds between machines: **Y** is a hand-written "
+            "closure that reads the clock twice and appends to a deque, measured in the same run, its "
+            "blocks interleaved with everybody's. Budgets count as met within 10 %. degrade runs with "
+            "its public defaults, its threads running and draining."
+        ),
         "",
-        (f"{about['date']}, CPython {about['python']} on {about['system']}, {about['cores']} cores "
-        f"(load {about['load']} when it ended), {versions}."),
+        (
+            f"{about['date']}, CPython {about['python']} on {about['system']}, {about['cores']} cores "
+            f"(load {about['load']} when it ended), {versions}."
+        ),
         "",
     ]
     for title, rows in result["calls"].items():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Courier",)
 
-POLL_S: Final = 0.1
+POLL_S: Final = 0.15
 REPORT_S: Final = 1.0
 QUIET_REPORT_S: Final = 10.0
 MOST_QUEUED: Final = 10_000
@@ -99,8 +99,7 @@ class Courier:
     def _run(self) -> None:
         runtime = self._runtime
         while not self._stopping:
-            wait_s = POLL_S if runtime.store.shared else REPORT_S if runtime.newsworthy else None
-            self._work.wait(QUIET_REPORT_S if wait_s is None else wait_s)
+            self._work.wait(POLL_S if runtime.store.shared else REPORT_S)
             self._work.clear()
             try:
                 self.carry()
