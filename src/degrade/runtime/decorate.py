@@ -27,6 +27,13 @@ from degrade.units import Duration, seconds
 
 __all__ = ("Degradable", "degradable")
 
+_DESCRIPTORS = (
+    types.ClassMethodDescriptorType,
+    types.MethodDescriptorType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -250,7 +257,7 @@ def _check_function(flag: str, fn: object) -> None:
             f"{flag!r} cannot guard a property: put @degradable under @property, on the function",
             code="decorated-property",
         )
-    if inspect.isbuiltin(fn) or isinstance(fn, types.MethodDescriptorType):
+    if inspect.isbuiltin(fn) or isinstance(fn, _DESCRIPTORS):
         raise UsageError(
             f"{flag!r} cannot guard the builtin {what}: guard a function of yours that calls it",
             code="decorated-builtin",

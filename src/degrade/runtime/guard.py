@@ -166,14 +166,15 @@ class Guard:
         key = self._due(watch, args, kwargs)
         start = watch.clock()
         do: Callable[[], Any] = partial(self.fn, *args, **kwargs)
+        scope = Scope()
         if self.deadline is not None:
-            do = self.deadline.bounding(do, partial(self._capture_late, watch, key, start))
+            do = self.deadline.bounding(do, partial(self._capture_late, watch, key, scope, start))
         watch.recorder.started.append(start)
         try:
             if key is None:
                 result = yield Step(do, self.awaits)
             else:
-                with Scope() as scope:
+                with scope:
                     result = yield Step(do, self.awaits)
                 if scope.tainted:
                     key = None
@@ -304,9 +305,11 @@ class Guard:
         if captured is not None:
             current().keep(captured)
 
-    def _capture_late(self, watch: Watch, key: Key | None, start: float, result: Any) -> None:
+    def _capture_late(
+        self, watch: Watch, key: Key | None, scope: Scope, start: float, result: Any
+    ) -> None:
         """Take the result of a coroutine that finished after its deadline."""
-        if self.accepted(result):
+        if not scope.tainted and self.accepted(result):
             self._capture(watch, key, result, start)
 
 
