@@ -183,7 +183,6 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
         (dict, {"a": [1]}),
         (object, "a"),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_a_value_comes_back_as_it_was(returns: Any, value: object):
     found = brought_back(returns, value)
@@ -245,7 +244,6 @@ def test_a_large_value_is_compressed_and_a_small_one_is_not():
         (list[int], [True, 1]),
         (T, NOON),
     ],
-    ids=repr,
 )
 def test_a_value_that_would_come_back_as_something_else_is_not_stored(returns: Any, value: object):
     with pytest.raises(CodecError):
@@ -300,7 +298,6 @@ class Loose(BaseModel):
         (list[Iterable[int]], "snapshot-generator"),
         (Iterator, "snapshot-generator"),
     ],
-    ids=repr,
 )
 def test_a_type_that_cannot_be_stored_is_refused_when_decorating(returns: Any, code: str):
     with pytest.raises(UsageError, match="'feed'") as caught:

@@ -104,7 +104,6 @@ def test_the_key_of_star_arguments_is_what_the_wrapper_looks_up():
             (datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Paris")),),
         ),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_calls_that_differ_in_type_or_value_have_different_keys(one: Any, other: Any):
     maker = keys()
@@ -300,7 +299,6 @@ class Filters(BaseModel):
     [Colour.RED, Size.BIG, Sort.NEW, Right.READ | Right.WRITE, Query("a"), Loose("a"), Slotted("a"),
      Point(1, 2), Filters(words=["a"]), [Query("a"), {"k": (Loose("b"),)}], UUID(int=1), range(3),
      timedelta(1), 1j, ..., float("nan"), float("inf"), datetime(2024, 1, 1).time()],  # noqa: DTZ001
-    ids=repr,
 )  # fmt: skip
 def test_what_is_nothing_but_its_fields_has_a_stable_key(value: object):
     maker = keys()

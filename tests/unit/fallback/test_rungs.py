@@ -106,9 +106,7 @@ def test_simplified_is_whole_again_in_a_child_whose_parent_was_busy():
     assert rung.serve(call("u1")) is not None
 
 
-@pytest.mark.parametrize(
-    "fn", [newest_later, functools.partial(newest_later), NewestLater()], ids=repr
-)
+@pytest.mark.parametrize("fn", [newest_later, functools.partial(newest_later), NewestLater()])
 def test_a_coroutine_function_serves_under_a_coroutine_function(fn: Any):
     rung = simplified(fn).bind(RANKED_LATER)
     assert rung.is_async
@@ -167,7 +165,6 @@ class Model(BaseModel):
     "constant",
     [[], [1], ["a", [1]], {}, {"a": 1}, {"a": []}, set(), {1}, bytearray(b"a"), ([],), Page(["a"]),
      Model(stories=["a"])],
-    ids=repr,
 )  # fmt: skip
 def test_each_caller_gets_its_own_copy_of_a_container(constant: Any):
     rung = default(constant).bind(RANKED)
@@ -326,7 +323,6 @@ def test_a_ladder_keeps_its_order():
         ([snapshot(max_age=60), snapshot(max_age=90)], "bad-rung", "one snapshot"),
         (stream, "bad-rung", "generator"),
     ],
-    ids=repr,
 )
 def test_what_is_no_ladder_is_refused_with_a_hint(given: object, code: str, hint: str):
     with pytest.raises(UsageError, match=hint) as caught:
