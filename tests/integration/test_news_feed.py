@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from examples.news_feed.answers import read
-from examples.news_feed.classify import Kind
+from examples.news_feed.classify import Classifier, Kind, Says, read_headers
 from examples.news_feed.load import Load
 from examples.news_feed.processes import Processes, free_ports
 from examples.news_feed.script import healthy, until
+from examples.news_feed.stories import bundled, newest, save
 
 pytestmark = pytest.mark.real
 
@@ -91,6 +93,57 @@ def test_a_frozen_process_is_stopped_like_any_other(tmp_path):
     pid = asyncio.run(freeze_and_stop(tmp_path))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def outage(place: Path) -> list[tuple[Kind, Says, str]]:
+    """Ask for a feed and a page: while the ranker is there, when it is gone, as somebody else."""
+    stories = bundled()
+    save(stories, place / "stories.jsonl")
+    classifier = Classifier([story.id for story in newest(stories)])
+    ranker, feed = free_ports(2)
+    processes = Processes(place, {})
+    common = ("--stories", str(place / "stories.jsonl"))
+    await processes.start("ranker", "examples.news_feed.ranker", "--port", str(ranker), *common)
+    await processes.start(
+        "feed", "examples.news_feed.feed", "--port", str(feed),
+        "--ranker", f"http://127.0.0.1:{ranker}", *common,
+    )  # fmt: skip
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{feed}") as session:
+
+        async def ask(reader: str) -> tuple[Kind, Says, str]:
+            async with session.get("/feed", params={"user": reader}) as answer:
+                looks = classifier.classify(answer.status, await answer.read(), reader)
+                says = read_headers(answer.headers, "feed.ranking")
+            async with session.get("/", params={"user": reader}) as page:
+                return looks.kind, says, await page.text()
+
+        try:
+            await healthy(ranker, "/health")
+            await healthy(feed, "/degrade/health")
+            full = await ask("reader-0001")
+            await processes.kill("ranker")
+            end = time.monotonic() + 10
+            snapshot = await ask("reader-0001")  # it is stored behind the answer, so perhaps
+            while snapshot[0] is not Kind.SNAPSHOT and time.monotonic() < end:  # not yet
+                snapshot = await ask("reader-0001")
+            default = await ask("reader-0002")
+        finally:
+            await processes.stop_all()
+    return [full, snapshot, default]
+
+
+def test_the_feed_answers_in_an_outage_and_says_how(tmp_path):
+    full, snapshot, default = asyncio.run(outage(tmp_path))
+    assert full[0] is Kind.FULL
+    assert full[1] == Says(rung=None, age_s=None, aged=False, unaged=True)
+    assert 'class="notice"' not in full[2]
+    assert snapshot[0] is Kind.SNAPSHOT
+    assert snapshot[1].rung == "snapshot"
+    assert snapshot[1].aged
+    assert "We chose them for you just now" in " ".join(snapshot[2].split())
+    assert default[0] is Kind.DEFAULT
+    assert default[1] == Says(rung="default", age_s=None, aged=False, unaged=True)
+    assert "everyone sees the same page" in " ".join(default[2].split())
 
 
 async def crash(logs: Path) -> list[str]:
