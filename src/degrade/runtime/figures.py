@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from degrade.core.records import FlagReport
-from degrade.core.words import Mode
+from degrade.core.words import Mode, Phase
 from degrade.ports import Draft, FlagStats
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from degrade.runtime.watch import Watch
 
 __all__ = ("draft_of", "report_of", "stats_of", "version")
+
+_REWORD_S = 5.0
 
 
 def version() -> str:
@@ -24,7 +26,7 @@ def version() -> str:
 
 def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
     """Return the event of a transition, with the verdict behind it."""
-    verdict = watch.verdict
+    verdict = watch.breach if transition.target is Phase.DEGRADED else None
     return Draft(
         type="transition",
         flag=watch.flag.name,
@@ -77,7 +79,6 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
 def report_of(watch: Watch, now: float) -> FlagReport:
     """Return what this process says of one flag."""
     counters, resolved = watch.counters, watch.resolved
-    verdict = watch.verdict
     p50_s, p99_s = counters.quantiles_s()
     return FlagReport(
         phase=watch.state.phase,
@@ -85,10 +86,21 @@ def report_of(watch: Watch, now: float) -> FlagReport:
         dial=resolved.dial,
         since=watch.changed_wall,
         reason=resolved.reason,
-        verdict=() if verdict is None else verdict.lines(),
+        verdict=_lines_of(watch, now),
         rungs=tuple(kind.value for guard in watch.flag.guards for kind in guard.kinds),
         calls={how.value: count for how, count in counters.by_class().items()},
         oldest_age_s=counters.oldest_age_s(now),
         p50_s=p50_s,
         p99_s=p99_s,
     )
+
+
+def _lines_of(watch: Watch, now: float) -> tuple[str, ...]:
+    """Return the judgement in words, made anew now and then, or at once when there is trouble."""
+    made_at, lines = watch.lines
+    troubled = watch.state.phase is not Phase.STEADY or watch.resolved.mode is not Mode.NORMAL
+    if troubled or now - made_at >= _REWORD_S:
+        verdict = watch.verdict(now)
+        lines = () if verdict is None else verdict.lines()
+        watch.lines = (now, lines)
+    return lines

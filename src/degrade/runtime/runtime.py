@@ -404,7 +404,7 @@ class Runtime:
         if self.store.shared:
             try:
                 self.store.goodbye(self.instance)
-            except StoreError:
+            except Exception:  # noqa: BLE001 - as in `poll`, and the process is ending
                 self.troubles.note("store", tell=False)
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from degrade.core import machine
@@ -74,7 +74,6 @@ class Watch:
 
     __slots__ = (
         "_judge",
-        "_judged",
         "_last",
         "_peak",
         "_peak_before",
@@ -84,6 +83,7 @@ class Watch:
         "_store_now",
         "_tally",
         "_window",
+        "breach",
         "changed_wall",
         "clock",
         "counters",
@@ -97,6 +97,7 @@ class Watch:
         "inline",
         "lease_s",
         "level",
+        "lines",
         "off_ended",
         "permits",
         "recorder",
@@ -135,7 +136,8 @@ class Watch:
         self.off_ended = 0.0
         self.changed_wall = wall()
         self.resolved: Resolved = self.peek()
-        self._judged: tuple[Sequence[int], Sequence[Sequence[int]]] | None = None
+        self.breach: Verdict | None = None
+        self.lines: tuple[float, tuple[str, ...]] = (-math.inf, ())
         self.floor = now
         self.folded = 0
         self._last = now
@@ -227,22 +229,22 @@ class Watch:
         if self._ring is not None:
             self._ring.add(now, counts)
         totals = self._window.totals(now)
-        newest: Sequence[Sequence[int]] = ()
-        if not judge.quiet(totals):
-            ring = self._window if self._ring is None else self._ring
-            newest = ring.suffixes(now, NEWEST_BUCKETS)
-        self._judged = (totals, newest)
-        if newest:
-            verdict = judge.judge(*self._judged)
-            if verdict.breach:
-                events.append(machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random()))
+        if judge.quiet(totals):
+            return
+        verdict = judge.judge(totals, self._newest_calls(now))
+        if verdict.breach:
+            self.breach = verdict
+            events.append(machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random()))
 
-    @property
-    def verdict(self) -> Verdict | None:
-        """The newest judgement; None before the first call, or without an SLA."""
-        if self._judge is None or self._judged is None:
+    def verdict(self, now: float) -> Verdict | None:
+        """Return what the windows say now; None without an SLA."""
+        if self._judge is None:
             return None
-        return self._judge.judge(*self._judged)
+        return self._judge.judge(self._window.totals(now), self._newest_calls(now))
+
+    def _newest_calls(self, now: float) -> list[tuple[int, ...]]:
+        ring = self._window if self._ring is None else self._ring
+        return ring.suffixes(now, NEWEST_BUCKETS)
 
     def move(self, events: list[machine.Event], now: float) -> tuple[Transition, ...]:
         """Feed events to the machine and perform what concerns this flag alone."""
@@ -310,7 +312,8 @@ class Watch:
         since = None if normal else gate.stamp.since or wall_s
         gate.stamp = Stamp(self.flag.name, after.reason, since)
         probing = after.automatic and self.state.phase is Phase.RECOVERING
-        gate.still = after.mode is Mode.DEGRADED and after.dial >= 1 and not probing
+        whole = after.mode is Mode.DEGRADED and after.dial >= 1
+        gate.still = whole and not probing and not self.inline  # inline, every call may tick
         gate.shut = self.inline or not normal
 
     def answered(self, rung: RungKind, age_s: float | None) -> None:

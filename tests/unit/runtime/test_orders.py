@@ -16,6 +16,7 @@ from degrade.core.records import ControlState, Hold
 from degrade.core.words import HoldMode
 from degrade.errors import StoreError
 from degrade.ports import Change
+from degrade.runtime.courier import POLL_S
 from degrade.stores.local import LocalHolds
 from degrade.stores.memory import MemoryStore
 from tests.unit.runtime.doing import Sick, call_quietly, pass_time, stats_of, watch_of
