@@ -131,7 +131,9 @@ class Counters:
     def count(self, batch: Batch, fold: Fold, now: float) -> None:
         """Count the runs of the function."""
         if now - self._before_at > _RECENT_S:
-            self._quantiles_s = self.quantiles_s()
+            recent = self._recent()
+            if recent.count:
+                self._quantiles_s = _p50_p99(recent)
             self._before_at = now
             self._before = self.durations.copy() if self.durations.count else None
         if batch.starts:
@@ -155,10 +157,13 @@ class Counters:
 
     def quantiles_s(self) -> tuple[float | None, float | None]:
         """Return p50 and p99 of the runs of the last minute or two, seconds."""
-        recent = self.durations if self._before is None else self.durations.since(self._before)
-        if recent.count < _ENOUGH:
+        recent = self._recent()
+        if recent.count < _ENOUGH and self._quantiles_s != (None, None):
             return self._quantiles_s
-        return recent.quantile(0.5), recent.quantile(0.99)
+        return _p50_p99(recent)
+
+    def _recent(self) -> LogHistogram:
+        return self.durations if self._before is None else self.durations.since(self._before)
 
     def cumulative(self) -> Mapping[float, int]:
         """Return for every bound of the exported histogram how many runs were at most as long."""
@@ -178,3 +183,7 @@ class Counters:
     def by_outcome(self) -> Mapping[Outcome, int]:
         """Return the runs of the function, every outcome present."""
         return dict(zip(Outcome, self.primary, strict=True))
+
+
+def _p50_p99(durations: LogHistogram) -> tuple[float | None, float | None]:
+    return durations.quantile(0.5), durations.quantile(0.99)

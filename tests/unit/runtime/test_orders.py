@@ -371,7 +371,7 @@ def test_a_change_of_another_process_is_obeyed_after_a_poll(
     runtime.tick()
     elsewhere.change(type="hold", holds={"feed": a_hold(HoldMode.DEGRADED)})
     assert feed() == "fresh"
-    clock.advance(POLL_S)
+    clock.advance(2 * POLL_S)
     runtime.tick()
     assert feed() == "stale"
 
