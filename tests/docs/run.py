@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.docs.pages import ROOT, Block
 
@@ -44,7 +44,7 @@ def python_script(found: Sequence[Block]) -> str:
     for block in found:
         lines += [""] * (block.line - 1 - len(lines))
         lines += block.text.splitlines()
-        lines.append(f"print({_END!r}, flush=True)")  # on the line of the closing fence
+        lines.append(f"print({_END!r}, end='', flush=True)")  # on the line of the closing fence
     return "\n".join(lines) + "\n"
 
 
@@ -109,7 +109,7 @@ class Reader:
                 process.wait()
         self._started.clear()
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,19 +154,22 @@ class Reader:
         if command.endswith("&"):
             self._start(command.removesuffix("&"))
             return
-        patience_s = PATIENCE_S if command.startswith(_READS_ONLY) else 0.0
-        with _patience(patience_s) as again:
-            while True:
-                try:
-                    self._try_command(line, command, output, code)
-                    return
-                except Mismatch:
-                    if not again():
-                        raise
+        until = time.monotonic() + (PATIENCE_S if command.startswith(_READS_ONLY) else 0.0)
+        while (wrong := self._tried(line, command, output, code)) is not None:
+            if time.monotonic() >= until:
+                raise wrong
+            time.sleep(0.1)
+
+    def _tried(self, line: int, command: str, output: str, code: int) -> Mismatch | None:
+        try:
+            self._try_command(line, command, output, code)
+        except Mismatch as wrong:
+            return wrong
+        return None
 
     def _try_command(self, line: int, command: str, output: str, code: int) -> None:
         if command.startswith("curl "):
-            self._compare(line, output, _fetch(command.split()[-1]))
+            self._compare(line, output, _fetch(command.rpartition(" ")[2]))
             return
         done = subprocess.run(
             ["bash", "-c", command],
@@ -181,17 +184,16 @@ class Reader:
 
     def _start(self, command: str) -> None:
         with (self.folder / "background.log").open("a", encoding="utf-8") as log:
-            self._started.append(
-                subprocess.Popen(
-                    ["bash", "-c", f"exec {command}"],
-                    cwd=self.folder,
-                    env=self.env,
-                    stdout=log,
-                    stderr=log,
-                    text=True,
-                    start_new_session=True,
-                )  # fmt: skip
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self.folder,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
             )
+        self._started.append(process)
 
     def _local(self, text: str) -> str:
         """Return text of the page with the port that is free here."""
@@ -217,19 +219,6 @@ def _loosely(text: str) -> list[str]:
     text = _CHANGING.sub(lambda found: found["kept"] or "#", text)
     words = re.sub(r"─+", "─", text).split()
     return sorted(words) if "─" in words else words
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[Callable[[], bool]]:
-    until = time.monotonic() + seconds
-
-    def again() -> bool:
-        if time.monotonic() >= until:
-            return False
-        time.sleep(0.1)
-        return True
-
-    yield again
 
 
 def _fetch(url: str) -> str:

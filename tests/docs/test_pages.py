@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, blocks, name_of
-from tests.docs.run import Reader
+from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of, prose
+from tests.docs.run import Mismatch, Reader, commands
 
 RUN = {"python", "console"}
-SHOWN = {"", "text", "json", "toml", "ini", "http", "promql", "{toctree}", "{eval-rst}"}
+SHOWN = {"text", "json", "yaml", "http", "promql", "{toctree}", "{eval-rst}"}
+COMMENTS = re.compile(r"<!-- *([a-z ]+)")
+LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+INSTALL = re.compile(r"pip install '?(?:degrade|\.)\[(?P<extra>\w+)\]")
+MAKE = re.compile(r"(?:^\$ |`)make (?P<target>[a-z]+)", re.MULTILINE)
+NOT_OF_THE_REPOSITORY = re.compile(r"/work/|/tmp/|\bissues? #?\d|\bPyPI\b", re.IGNORECASE)
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pytest.mark.real
@@ -22,3 +31,83 @@ SHOWN = {"", "text", "json", "toml", "ini", "http", "promql", "{toctree}", "{eva
 def test_every_block_does_what_the_page_says(page: Path, tmp_path: Path):
     with Reader(tmp_path, name_of(page)) as reader:
         reader.follow(blocks(page))
+
+
+@each_page
+def test_every_block_is_run_or_is_of_a_kind_that_cannot_be(page: Path):
+    for block in blocks(page):
+        where = f"{name_of(page)}:{block.line}"
+        assert block.language in RUN | SHOWN, f"{where}: what is ```{block.language}?"
+        assert block.word != "not run" or block.value, f"{where}: say why it is not run"
+        assert block.word != "prints" or block.language == "text", where
+        if block.language == "console":
+            assert list(commands(block)), f"{where}: no line begins with '$ '"
+
+
+@each_page
+def test_every_comment_is_one_that_the_tests_understand(page: Path):
+    known = {"file", "prints", "exit", "not run", "defaults", "begin", "end"}
+    assert {word.strip() for word in COMMENTS.findall(page.read_text())} <= known
+
+
+@each_page
+def test_every_link_leads_to_something(page: Path):
+    for target in LINK.findall(prose(page)):
+        path, _, anchor = target.partition("#")
+        if path.startswith(("https:", "http:")):
+            continue
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name_of(page)} links to {target}"
+        assert not anchor or anchor in _anchors(file), f"{name_of(page)} links to {target}"
+
+
+@each_page
+def test_every_extra_and_every_make_target_that_is_named_exists(page: Path):
+    text = page.read_text()
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert set(INSTALL.findall(text)) <= set(extras)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(MAKE.findall(text)) <= targets
+
+
+@each_page
+def test_pages_speak_of_the_library_alone(page: Path):
+    assert NOT_OF_THE_REPOSITORY.search(page.read_text()) is None
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 160
+
+
+def test_every_promise_of_the_readme_links_to_what_shows_it():
+    section = (ROOT / "README.md").read_text().partition("## What it promises")[2]
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    promises = [row for row in rows if not row.startswith("| promise")]
+    assert len(promises) >= 10
+    for row in promises:
+        targets = LINK.findall(row)
+        assert targets, row
+        assert any(re.match(r"tests/|examples/|docs/explanation/bench", t) for t in targets), row
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("language", "text", "output"),
+    [
+        ("python", "print(1 + 1)\n", "three"),
+        ("python", "raise SystemExit(3)\n", ""),
+        ("console", "$ echo all is well\nnothing is well\n", ""),
+        ("console", "$ false\n", ""),
+    ],
+    ids=["print", "raise", "echo", "false"],
+)
+def test_a_page_that_says_something_else_is_noticed(language, text, output, tmp_path):
+    shown = Block(language="text", text=output, line=9, word="prints")
+    with Reader(tmp_path, "page") as reader, pytest.raises(Mismatch):
+        reader.follow([Block(language=language, text=text, line=1), shown])
+
+
+def _anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
