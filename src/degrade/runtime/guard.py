@@ -155,8 +155,7 @@ class Guard:
             if route is not SERVE:
                 return (yield from self._run(watch, args, kwargs))
             stamp = watch.gate.stamp
-            mode = Mode.OFF if watch.resolved.mode is Mode.OFF else Mode.DEGRADED
-            answer = yield from self._walk(watch, args, kwargs, mode, stamp)
+            answer = yield from self._walk(watch, args, kwargs, watch.resolved.mode, stamp)
             if answer is None:
                 raise self._unavailable(watch, stamp.reason)
             return answer.value
