@@ -119,6 +119,25 @@ def test_an_operator_takes_a_flag_off_and_brings_it_back(degrade, store):
     assert "All is well" in degrade("status").stdout
 
 
+@pytest.mark.parametrize(
+    ("mode", "back"),
+    [
+        ("off", "traffic comes back step by step"),
+        ("degraded", "traffic comes back step by step"),
+        ("normal", "the automation decides again"),
+        ("observe", "the automation decides again"),
+    ],
+)
+def test_a_release_says_what_comes_after_it(degrade, store, mode, back):
+    degrade("hold", "feed.ranking", mode, "--for", "30m", "--reason", "test")
+    assert back in degrade("release", "feed.ranking", "--reason", "test").stdout
+
+
+def test_a_store_that_nobody_uses_is_said_to_be_one(degrade, tmp_path):
+    out = degrade("--store", f"sqlite:///{tmp_path}/elsewhere.db", "status").stdout
+    assert "it uses another store or namespace" in out
+
+
 def test_the_advice_of_status_can_be_run_as_it_is_printed(degrade, store):
     degrade("--actor", "bob", "hold", "*", "degraded", "--until-released", "-r", "storm")
     degrade("level", "3", "--for", "10m", "--reason", "load")

@@ -57,6 +57,7 @@ def show_status(status: Status, out: Console, *, prefix: Sequence[str]) -> None:
     )
     if not status.flags:
         out.print(_words("No process has declared a flag here yet."))
+        out.print(_words("If a service runs, it uses another store or namespace than this one."))
     else:
         out.print(_table(status))
     if status.advice:
@@ -232,11 +233,10 @@ def show_released(released: Released, out: Console) -> None:
         out.print(_words(f"{name} was released"), soft_wrap=True)
     for name, hold in released.holds.items():
         text = "every flag" if name == "*" else name
-        back = "at once" if released.now else "step by step"
-        out.print(
-            _words(f"{text} is released from {hold.mode} {place}; traffic comes back {back}"),
-            soft_wrap=True,
-        )
+        back = f"; traffic comes back {'at once' if released.now else 'step by step'}"
+        if hold.mode in (HoldMode.NORMAL, HoldMode.OBSERVE):
+            back = "; the automation decides again"
+        out.print(_words(f"{text} is released from {hold.mode} {place}{back}"), soft_wrap=True)
     if released.still is not None:
         out.print(_words(f"still in force: {released.still}"), soft_wrap=True)
 

@@ -205,6 +205,11 @@ def degradable(
     Cost:
         A healthy call reads the mode, reads the clock twice and appends to two queues.
     """
+    if callable(name):
+        raise UsageError(
+            f"@degradable on {name_of(name)} has no name; write @degradable('feed.ranking')",
+            code="not-callable",
+        )
     rungs = ladder(fallback)
     if late not in ("cancel", "keep"):
         raise ConfigError(f"late={late!r}: give 'cancel' or 'keep'")

@@ -86,6 +86,7 @@ REFUSED: list[tuple[str, Callable[[], object], str, str]] = [
      "decorated-builtin", "fromkeys"),
     ("a value", lambda: degradable("x")(5), "not-callable", "5, which cannot be called"),
     ("nothing", lambda: degradable("x")(None), "not-callable", "None"),
+    ("no name", lambda: degradable(plain), "not-callable", "plain has no name"),
     ("a generator", lambda: degradable("x")(generator), "decorated-generator", "generator"),
     ("an async generator", lambda: degradable("x")(agenerator), "decorated-generator",
      "agenerator"),
