@@ -1,9 +1,13 @@
 """The imperative shell: the only room with threads and locks."""
 
+import logging
+
 from degrade.runtime import fork as _fork  # registers what a forked child does
 from degrade.runtime.runtime import Runtime
 from degrade.runtime.slot import current
 
 __all__ = ("Runtime", "current")
+
+logging.getLogger("degrade").addHandler(logging.NullHandler())
 
 del _fork

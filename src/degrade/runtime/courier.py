@@ -105,3 +105,5 @@ class Courier:
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
                 runtime.troubles.note("courier")
+        self.deliver()  # what came while the last round was under way
+        runtime.goodbye()

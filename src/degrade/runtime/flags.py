@@ -349,6 +349,10 @@ def _check_errors(name: str, what: str, errors: object) -> None:
         )
 
 
-def renew_lock() -> None:
-    """Replace the lock after a fork: another thread of the parent may have held it."""
+def after_fork() -> None:
+    """Renew in a child what other threads of the parent may have held: the lock, and rungs."""
     _registry.lock = threading.RLock()
+    for known in _registry.flags.values():
+        for guard in known.guards:
+            for rung in guard.rungs:
+                rung.after_fork()

@@ -11,7 +11,7 @@ __all__: tuple[str, ...] = ()
 
 def _in_child() -> None:
     slot.renew_lock()
-    flags.renew_lock()
+    flags.after_fork()
     runtime = slot.existing()
     if runtime is not None:
         runtime.reborn()

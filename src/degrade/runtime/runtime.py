@@ -374,6 +374,8 @@ class Runtime:
 
     def reborn(self) -> None:
         """Begin anew in a forked child: own identity, locks, queues and threads; orders stay."""
+        if self._before is not None:
+            self._before.reborn()
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
         self._lock = threading.RLock()
@@ -400,7 +402,13 @@ class Runtime:
         atexit.unregister(self.close)
         if self._ticker is not None:
             self._ticker.stop()
-        self._courier.stop()
+        if self._courier.alive:
+            self._courier.stop()
+        elif not self._asleep:
+            self.goodbye()
+
+    def goodbye(self) -> None:
+        """Tell a shared store that this process ends; may block, so the courier does it."""
         if self.store.shared:
             try:
                 self.store.goodbye(self.instance)

@@ -1,0 +1,366 @@
+"""Forks: a child has an identity, locks, threads and figures of its own, and no orders less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.children import run
+
+pytestmark = [pytest.mark.real]
+
+FEED = """
+def in_a_child(body):
+    "Fork, run the body in the child, and wait for it; an exception or a hang is told."
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(15)
+            body()
+            code = 0
+        except BaseException as error:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise SystemExit(f"the child ended with {status}")
+
+def ours():
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("degrade"))
+
+sick = False
+
+@degradable("feed", sla=SLA(errors="5%"), recovery=Recovery(cooldown="1m"),
+            fallback=[default("stale")])
+def feed() -> str:
+    if sick:
+        raise OSError("down")
+    return "fresh"
+
+for _ in range(10):
+    feed()
+until(lambda: len(ours()) == 2)
+"""
+
+
+def test_a_child_has_its_own_identity_threads_and_figures(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+parent = current().instance
+
+def child():
+    tell(same=current().instance == parent, before=ours(), calls=classes())
+    for _ in range(3):
+        assert feed() == "fresh"
+    until(lambda: len(ours()) == 2)
+    tell(after=ours(), child=classes())
+
+in_a_child(child)
+tell(kept=current().instance == parent, parent=classes(), still=ours())
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+    assert done.all == {
+        "same": False, "before": [], "calls": {},
+        "after": ["degrade-courier", "degrade-ticker"], "child": {"full": 3},
+        "kept": True, "parent": {"full": 10}, "still": ["degrade-courier", "degrade-ticker"],
+    }  # fmt: skip
+
+
+def test_a_child_judges_for_itself_and_keeps_the_orders(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+other = degradable("other", fallback=[default("stale")])(lambda: "fresh")
+Control(current().store, actor="ana").hold("other", "off", for_=None, reason="drill")
+
+def child():
+    global sick
+    assert other() == "stale", "the order of the parent stands"
+    sick = True
+    for _ in range(5):
+        feed()
+    until(lambda: figures().phase == "degraded")
+    Control(current().store, actor="ana").release("other", reason="over", now=True)
+    assert other() == "fresh"
+
+in_a_child(child)
+assert other() == "stale"
+tell(phase=figures().phase)
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"phase": "steady"}
+
+
+def test_a_child_of_a_degraded_parent_starts_degraded(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+sick = True
+for _ in range(20):
+    feed()
+until(lambda: figures().phase == "degraded")
+sick = False
+
+def child():
+    assert feed() == "stale"
+    tell(phase=figures().phase)
+
+in_a_child(child)
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"phase": "degraded"}
+
+
+@pytest.mark.parametrize("lock", ["runtime", "slot", "flags", "tier", "store"])
+def test_no_lock_of_a_thread_of_the_parent_is_held_in_the_child(lock: str, tmp_path: Path):
+    done = run(
+        FEED
+        + """
+from degrade.runtime import flags, slot
+locks = {
+    "runtime": lambda: current()._lock, "slot": lambda: slot._slot.lock,
+    "flags": lambda: flags._registry.lock, "tier": lambda: current().tier._lock,
+    "store": lambda: current().store._lock,
+}
+held, go = threading.Event(), threading.Event()
+
+def holder():
+    with locks[sys.argv[1]]():
+        held.set()
+        go.wait(0.3 if sys.argv[1] == "store" else 20)  # a fork waits for the store's own
+
+threading.Thread(target=holder, daemon=True).start()
+held.wait()
+
+def child():
+    assert feed() == "fresh"
+
+    @degradable("new", fallback=[snapshot(max_age="1h", copy=False), default("stale")])
+    def new() -> str:
+        return "new"
+
+    assert [new() for _ in range(3)] == ["new"] * 3
+    until(lambda: len(current().tier) == 1)
+    Control(current().store, actor="ana").hold("new", "degraded", for_=None, reason="drill")
+    assert new() == "new", "from its snapshot"
+    with Runtime(threads="manual"):
+        assert new() == "new"
+    tell(fine=classes("new"))
+
+in_a_child(child)
+go.set()
+""",
+        tmp_path,
+        lock,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"fine": {"full": 3, "degraded": 1}}
+
+
+def test_a_child_has_all_places_of_a_rung_that_the_parent_was_using(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+inside, go = threading.Event(), threading.Event()
+
+def cheaper() -> str:
+    if threading.current_thread() is not threading.main_thread():
+        inside.set()
+        go.wait(20)
+    return "cheaper"
+
+def down() -> str:
+    raise OSError
+
+guarded = degradable("rung", fallback=[simplified(cheaper, limit=1), default("last")])(down)
+threading.Thread(target=guarded, daemon=True).start()
+inside.wait()
+assert guarded() == "last", "the only place is taken"
+
+def child():
+    tell(served=guarded())
+
+in_a_child(child)
+go.set()
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"served": "cheaper"}
+
+
+@pytest.mark.parametrize("degraded", [False, True])
+def test_a_fork_in_the_middle_of_a_guarded_call_harms_neither(degraded: bool, tmp_path: Path):
+    done = run(
+        FEED
+        + """
+def forking() -> str:
+    def child():
+        assert feed() == "fresh"
+        assert classes() == {"full": 1}
+
+    in_a_child(child)
+    return "forked"
+
+whole = degradable("whole", fallback=[simplified(forking)])(forking)
+if sys.argv[1] == "True":
+    Control(current().store, actor="ana").hold("whole", "degraded", for_=None, reason="drill")
+assert whole() == "forked"
+tell(**classes("whole"))
+""",
+        tmp_path,
+        str(degraded),
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == ({"degraded": 1} if degraded else {"full": 1})
+
+
+def test_a_child_that_returns_from_the_call_it_was_forked_in_holds_nothing(tmp_path: Path):
+    done = run(
+        """
+        @degradable("feed", sla=SLA(errors="5%"))
+        def feed() -> int:
+            return os.fork()
+
+        pid = feed()
+        if pid == 0:
+            feed_again = degradable("other")(lambda: 1)
+            feed_again()
+            until(lambda: classes("other") == {"full": 1})
+            assert sum(classes().values()) <= 1
+            assert current()._watches["feed"]._tally.in_flight == 0
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        tell(**classes())
+        """,
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"full": 1}
+
+
+def test_children_follow_a_shared_store_under_their_own_names(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+Control(current().store, actor="ana")
+pids = []
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        feed()
+        until(lambda: feed() == "stale")
+        tell(child=current().instance)
+        until(lambda: len(current().store.instances()) >= 4)
+        os._exit(0)
+    pids.append(pid)
+feed()
+until(lambda: len(current().store.instances()) == 4)
+Control(current().store, actor="ana").hold("feed", "degraded", for_=None, reason="drill")
+codes = [os.waitpid(pid, 0)[1] for pid in pids]
+tell(codes=codes, parent=current().instance)
+""",
+        tmp_path,
+        DEGRADE_STORE=f"sqlite:///{tmp_path}/state.db",
+    )
+    assert done.code == 0, done.stderr
+    assert done.all["codes"] == [0, 0, 0]
+    children = {line["child"] for line in done.told if "child" in line}
+    assert len(children | {done.all["parent"]}) == 4
+
+
+def test_many_forks_leave_nothing_behind(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+files, threads = open_files(), threading.active_count()
+for _ in range(25):
+    in_a_child(feed)
+tell(files=open_files() - files, threads=threading.active_count() - threads)
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"files": 0, "threads": 0}
+
+
+def test_a_runtime_to_come_back_to_works_in_a_child(tmp_path: Path):
+    """A fork within `with Runtime()`: the one around it lives on in the child too."""
+    done = run(
+        FEED
+        + """
+outer = current()
+inner = Runtime()
+inner.__enter__()
+feed()
+
+def child():
+    assert feed() == "fresh"
+    inner.__exit__(None, None, None)
+    assert current() is outer
+    feed()
+    until(lambda: len(ours()) == 2)
+    tell(**classes())
+
+in_a_child(child)
+inner.__exit__(None, None, None)
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"full": 1}
+
+
+def test_the_end_of_a_child_is_clean_also_by_sys_exit(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+pid = os.fork()
+if pid == 0:
+    feed()
+    sys.exit(7)
+tell(code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+""",
+        tmp_path,
+    )
+    assert (done.code, done.stderr) == (0, "")
+    assert done.all == {"code": 7}
+
+
+def test_multiprocessing_by_fork_works(tmp_path: Path):
+    done = run(
+        FEED
+        + """
+import multiprocessing
+
+def work(n):
+    return [feed() for _ in range(n)], current().instance
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    results = pool.map(work, [1, 2, 3, 4], chunksize=2)
+tell(answers=sum(len(found) for found, _ in results),
+     parent=current().instance in {instance for _, instance in results})
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"answers": 10, "parent": False}
