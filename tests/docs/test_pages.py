@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from degrade.telemetry.names import METRICS
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of, prose
 from tests.docs.run import Mismatch, Reader, commands
 
@@ -74,6 +75,15 @@ def test_every_extra_and_every_make_target_that_is_named_exists(page: Path):
 @each_page
 def test_pages_speak_of_the_library_alone(page: Path):
     assert NOT_OF_THE_REPOSITORY.search(page.read_text()) is None
+
+
+@each_page
+def test_every_metric_that_a_query_names_is_listed(page: Path):
+    listed = {metric.name for metric in METRICS}
+    for block in blocks(page):
+        if block.language in {"promql", "yaml"}:
+            named = set(re.findall(r"\bdegrade_\w+", block.text))
+            assert {re.sub(r"_(sum|count|bucket)$", "", name) for name in named} <= listed
 
 
 def test_the_readme_is_short():
