@@ -13,12 +13,11 @@ from degrade.core.machine import Transition
 from degrade.core.quantiles import LogHistogram
 from degrade.core.words import CallClass, Outcome, Phase, RungKind
 from degrade.runtime.recorder import Batch
-from degrade.runtime.tally import Fold
 from degrade.telemetry.names import DURATION_BUCKETS_S
 
 __all__ = ("Counters",)
 
-_SAMPLED: Final = 256
+_SAMPLED: Final = 64
 """About so many durations of one batch are looked at; of more, every k-th counts for k."""
 
 _OLDEST_OVER_S: Final = 60.0
@@ -128,24 +127,24 @@ class Counters:
             del self._oldest[0]
         return self._oldest[0][1] if self._oldest else None
 
-    def count(self, batch: Batch, fold: Fold, now: float) -> None:
-        """Count the runs of the function."""
+    def count(self, batch: Batch, now: float) -> None:
+        """Count the runs of the function by class and outcome."""
         if now - self._before_at > _RECENT_S:
             recent = self._recent()
             if recent.count:
                 self._quantiles_s = _p50_p99(recent)
             self._before_at = now
             self._before = self.durations.copy() if self.durations.count else None
-        if batch.starts:
-            self.calls[_FULL] += len(batch.starts)
-            self.primary[_SUCCESS] += len(batch.starts)
-            self._record(fold.durations)
+        successes = len(batch.pairs) // 2
+        self.calls[_FULL] += successes
+        self.primary[_SUCCESS] += successes
         if batch.marked:
             for mark in batch.marked:
                 self.primary[_OUTCOME_INDEX[mark.outcome]] += 1
-            self._record([mark.end - mark.start for mark in batch.marked])
+            self.record([mark.end - mark.start for mark in batch.marked])
 
-    def _record(self, durations: list[float]) -> None:
+    def record(self, durations: list[float]) -> None:
+        """Count durations of runs, seconds; of very many at once only a sample is looked at."""
         stride = len(durations) // _SAMPLED
         if stride <= 1:
             self.durations.record_many(durations)

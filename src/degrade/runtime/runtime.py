@@ -327,6 +327,8 @@ class Runtime:
     def stats(self) -> Sequence[FlagStats]:
         """Return the figures of every flag, folded now."""
         with self._lock:
+            if self._ticker is not None:
+                self._ticker.notice_gap(self.clock.monotonic())
             if self.threads != "inline":
                 for watch in list(self._watches.values()):
                     for transition in watch.fold(self.clock.monotonic()):

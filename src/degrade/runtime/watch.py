@@ -202,11 +202,17 @@ class Watch:
             self._last = now
             return ()
         batch = self.recorder.drain()
-        folded = tally.fold(batch, now, self._last, max(state.since, state.step_since, self.floor))
+        counters.count(batch, now)
+        folded = tally.fold(
+            batch,
+            now=now,
+            last=self._last,
+            floor=max(state.since, state.step_since, self.floor),
+            record=counters.record,
+        )
         elapsed_s = now - self._last
         self._last = now
-        counters.count(batch, folded, now)
-        self.folded += len(batch.starts) + len(batch.marked)
+        self.folded += len(batch.pairs) // 2 + len(batch.marked)
         if state.phase is Phase.STEADY:
             self._note_peak(now, elapsed_s, folded.busy_s)
         steady = state.phase is Phase.STEADY

@@ -16,10 +16,11 @@ def test_a_drain_takes_all_that_is_there_and_leaves_nothing():
     assert not recorder.empty
     batch = recorder.drain()
     assert batch.started == [0.0, 1.0, 2.0]
-    assert (batch.starts, batch.ends) == ([0.0], [0.5])
+    assert batch.pairs == [0.0, 0.5]
+    assert batch.ended() == [0.0, 1.0]
     assert batch.marked == [Marked(1.0, 1.5, Outcome.FAILURE)]
     assert recorder.empty
-    assert recorder.drain() == ([], [], [], [])
+    assert recorder.drain() == ([], [], [])
 
 
 def test_what_comes_after_a_drain_is_in_the_next_one():
@@ -29,7 +30,7 @@ def test_what_comes_after_a_drain_is_in_the_next_one():
     started.append(1.0)
     ended.extend((1.0, 2.0))
     batch = recorder.drain()
-    assert (batch.started, batch.starts, batch.ends) == ([1.0], [1.0], [2.0]), (
+    assert (batch.started, batch.pairs) == ([1.0], [1.0, 2.0]), (
         "the lists that calls hold stay the same"
     )
 
