@@ -57,7 +57,7 @@ class Ticker:
 
     def notice_gap(self, now: float) -> None:
         """Notice a pause of the process; to be called by whoever folds first after it."""
-        if False and now - self._last > GAP_S:
+        if now - self._last > GAP_S:
             self._last = now
             self._runtime.skip_gap(now)
 
