@@ -21,7 +21,7 @@ from examples.news_feed.answers import read
 from examples.news_feed.checks import Counters, Run, judge
 from examples.news_feed.fleet import FlagState, Fleet
 from examples.news_feed.processes import Processes, free_ports
-from examples.news_feed.report import summarise, write
+from examples.news_feed.report import late, summarise, write
 from examples.news_feed.script import MARKS, Script, ScriptError, healthy, until
 from examples.news_feed.seconds import Second
 from examples.news_feed.stories import Story, save
@@ -68,6 +68,12 @@ class Demo:
         checks = judge(run)
         write(self._folder, run, self._seconds, checks)
         summarise(self._console, checks)
+        lag = late(run)
+        self._console.print(
+            f"the load sent its requests at most {lag['most'] * 1e3:.0f} ms late "
+            f"(p99 {lag['p99'] * 1e3:.0f} ms)",
+            highlight=False,
+        )
         passed = all(check.ok for check in checks)
         verdict = "[bold green]every check holds[/]" if passed else "[bold red]a check failed[/]"
         self._console.print(f"{verdict}: {self._folder}/run.json, {self._folder}/run.png")

@@ -18,8 +18,19 @@ from examples.news_feed.checks import Check, Run
 from examples.news_feed.classify import Kind
 from examples.news_feed.picture import draw
 from examples.news_feed.seconds import Second
+from examples.news_feed.stats import nearest_rank
 
-__all__ = ("summarise", "write")
+__all__ = ("late", "summarise", "write")
+
+
+def late(run: Run) -> dict[str, float]:
+    """Return how late the load itself sent its requests, seconds: p99 and at most.
+
+    It is idle most of the time, so what delays it is a machine with too little to give. No check
+    is relaxed for that; the figure is there to tell such a run from one in which the feed is slow.
+    """
+    lags = [answer.sent - answer.due for answer in run.answers]
+    return {"p99": nearest_rank(lags, 0.99) or 0.0, "most": nearest_rank(lags, 1.0) or 0.0}
 
 
 def summarise(console: Console, checks: Sequence[Check]) -> None:
@@ -52,6 +63,7 @@ def _record(run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> dic
         "started": run.started,
         "ended": run.ended,
         "marks": dict(run.marks),
+        "load_late_s": late(run),
         "answers": {kind.value: kinds[kind] for kind in Kind},
         "checks": [asdict(check) for check in checks],
         "counters": {f"{flag} {kind}": count for (flag, kind), count in run.counters.items()},

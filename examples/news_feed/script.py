@@ -34,6 +34,9 @@ _WARM_UP_S: Final = 24.0
 _OUTAGE_S: Final = 14.0
 _ORDER_S: Final = 6.0
 _CALM_S: Final = 3.0
+_BETWEEN_S: Final = 14.0
+"""Healthy traffic between the faults: over 1,000 good calls a process, which is what takes a
+cooldown that the first one has raised back to where it was."""
 _STEADY_S: Final = 62.0
 _START_S: Final = 20.0
 
@@ -69,6 +72,7 @@ class Script:
         self._processes.signal("ranker", signal.SIGCONT)
         self._mark("thaw")
         await self._steady()
+        await asyncio.sleep(_BETWEEN_S)
 
         self._mark("kill")
         await self._processes.kill("ranker")

@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 
 from degrade.core.words import Mode, Phase
+from examples.news_feed.answers import Answer
 from examples.news_feed.checks import ANALYTICS, RANKING, Check, Run
+from examples.news_feed.classify import Kind, Looks
 from examples.news_feed.fleet import FlagState
-from examples.news_feed.report import summarise, write
+from examples.news_feed.report import late, summarise, write
 from examples.news_feed.seconds import Second
 from examples.news_feed.view import View
 
@@ -87,6 +89,20 @@ def test_the_summary_shows_every_check_with_its_figure():
     summarise(Console(file=out, width=100), checks)
     rows = [line.split() for line in out.getvalue().splitlines() if line.strip()]
     assert rows[1:] == [["ok", "holds", "7", "of", "7"], ["FAILED", "not", "x"]]
+
+
+def test_a_load_that_was_starved_itself_is_told_from_a_slow_feed():
+    def sent(lag_s: float) -> Answer:
+        return Answer(
+            due=1.0, sent=1.0 + lag_s, done=9.0, port=1, reader="r", looks=Looks(kind=Kind.FULL),
+            says=None,
+        )  # fmt: skip
+
+    run = Run(
+        started=0.0, ended=9.0, answers=[*[sent(0.0)] * 98, sent(0.25), sent(0.5)], events=[],
+        processes={}, marks={}, counters={}, pages={},
+    )  # fmt: skip
+    assert late(run) == {"p99": 0.25, "most": 0.5}
 
 
 @pytest.mark.parametrize("marks", [{}, {"freeze": 120.0, "thaw": 130.0, "off": 140.0}])
