@@ -80,6 +80,6 @@ def start(program: str, home: Path, *args: str, **env: str) -> subprocess.Popen[
     """Start a program; the caller ends it."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(program), *args],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home,
         env=environment(home, **env),
     )  # fmt: skip
