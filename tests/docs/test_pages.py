@@ -24,6 +24,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pytest.mark.real
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(block.language in RUN for block in blocks(page))],
