@@ -52,7 +52,7 @@ def test_a_value_of_any_type_is_stored_faithfully_under_any_annotation_or_not_at
         except CodecError:
             continue
         found = made.decode(blob, key=KEY).value
-        assert found == value
+        assert same(found, value)
 
 
 LIST = codec(list[dict[str, int | str]])

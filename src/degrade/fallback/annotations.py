@@ -42,6 +42,7 @@ _ITEMS = {
 _ITERATORS = (Iterable, Iterator, Generator, AsyncIterable, AsyncIterator, AsyncGenerator)
 _JSON_SIDE = {"json-or-python": "json_schema", "lax-or-strict": "lax_schema"}
 _SEQUENCES = (list, tuple, deque)
+_CONTAINERS: tuple[Any, ...] = (Mapping, _SEQUENCES, AbstractSet)
 _SUBCLASSED = frozenset({str, bytes, int, float, Decimal, date, datetime, time, timedelta})
 
 
@@ -105,38 +106,54 @@ def _kinds(schema: object) -> list[str]:
     return found
 
 
-def alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any, *, exact: bool) -> bool:
     """Whether `other` can stand for `one`, from which it was stored.
 
-    Containers count by content, as annotations such as `Sequence` do; numbers and texts of a
-    subclass (numpy's, say) may come back as the built-in type. Models, dataclasses, enum
-    members and booleans must be of the very same type.
+    What is of a subclass (numpy's numbers, `Counter`) may come back as the built-in type. Models,
+    dataclasses, named tuples, enum members and booleans must be of the very same type.
+
+    Args:
+        one: What was stored.
+        other: What came back.
+        exact: The annotation leaves the container open (a union, `Any`), so a tuple may not come
+            back as a list; otherwise it decides, as `Sequence` does.
     """
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return len(one) == len(other) and all(
-            name in other and alike(item, other[name]) for name, item in one.items()
-        )
-    if isinstance(one, _SEQUENCES) and isinstance(other, _SEQUENCES):
-        if type(one) is not type(other) and hasattr(one, "_fields"):
+    same = functools.partial(alike, exact=exact)
+    kind = next((kind for kind in _CONTAINERS if isinstance(one, kind)), None)
+    if kind is not None:
+        if not isinstance(other, kind) or not _container_kept(one, other, exact=exact):
             return False
-        return len(one) == len(other) and all(map(alike, one, other))
-    if isinstance(one, AbstractSet) and isinstance(other, AbstractSet):
-        return one == other and {*map(type, one)} == {*map(type, other)}
+        if len(one) != len(other):
+            return False
+        if kind is _SEQUENCES:
+            return all(map(same, one, other))
+        found = {item: item for item in other}  # equal keys may differ in their types
+        return all(
+            item in found
+            and same(item, found[item])
+            and (kind is AbstractSet or same(one[item], other[item]))
+            for item in one
+        )
     if type(one) is not type(other):
         return (
             isinstance(one, type(other))
             and type(other) in _SUBCLASSED
-            and (not isinstance(one, (bool, Enum)) and _equal(one, other))
+            and not isinstance(one, (bool, Enum))
+            and _equal(one, other)
         )
     if isinstance(one, BaseModel):
-        return alike(one.__dict__, other.__dict__) and alike(
+        return same(one.__dict__, other.__dict__) and same(
             one.__pydantic_extra__, other.__pydantic_extra__
         )
     if is_dataclass(one):
-        return all(
-            alike(getattr(one, item.name), getattr(other, item.name)) for item in fields(one)
-        )
+        return all(same(getattr(one, item.name), getattr(other, item.name)) for item in fields(one))
     return _equal(one, other)
+
+
+def _container_kept(one: object, other: object, *, exact: bool) -> bool:
+    if type(one) is type(other):
+        return True
+    return not hasattr(one, "_fields") and (not exact or isinstance(one, type(other)))
 
 
 def _equal(one: Any, other: Any) -> bool:

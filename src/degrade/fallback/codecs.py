@@ -102,12 +102,13 @@ class Codec:
         if len(body) > MAX_BODY:
             raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
         if self._prove:
-            if not alike(value, self._load(body)):
+            ambiguous = needs_proof(adapter.core_schema)
+            if not alike(value, self._load(body), exact=ambiguous):
                 raise CodecError(
                     f"{self._what()} does not survive its annotation: it comes back as something "
                     "else; name the exact type, or keep the object itself with copy=False"
                 )
-            self._prove = needs_proof(adapter.core_schema)
+            self._prove = ambiguous
         return body
 
     def seal(self, body: bytes, *, key: str, created: float, epoch: int) -> bytes:

@@ -242,6 +242,11 @@ def test_a_large_value_is_compressed_and_a_small_one_is_not():
         (Hidden, Hidden(shown=1, hidden=2)),
         (tuple[int, ...], Point(1, 2)),
         (list[int], [True, 1]),
+        (list[int] | tuple[int, ...], (1, 2)),
+        (list[int] | tuple[int, ...], ()),
+        (set[int] | frozenset[int], frozenset({1})),
+        (dict[str, Any], {"a": (1, 2)}),
+        (dict[int | Decimal, int], {Decimal(1): 1}),
         (T, NOON),
     ],
 )
