@@ -85,17 +85,20 @@ class Counters:
         self.age_count = 0
         self._oldest: list[tuple[float, float]] = []
 
-    def drain(self, now: float) -> None:
-        """Count what calls left in the queues."""
+    def drain(self, now: float) -> int:
+        """Count what calls left in the queues; return how many calls that were."""
+        calls = 0
         if self.ages:
             ages = self.ages[: len(self.ages)]
             del self.ages[: len(ages)]
+            calls += len(ages)
             self.calls[_DEGRADED] += len(ages)
             _add(self.rungs, RungKind.SNAPSHOT, len(ages))
             self._count_ages(ages, now)
         if self.answers:
             answers = self.answers[: len(self.answers)]
             del self.answers[: len(answers)]
+            calls += len(answers)
             self.calls[_DEGRADED] += len(answers)
             for rung, _ in answers:
                 _add(self.rungs, rung)
@@ -108,8 +111,10 @@ class Counters:
         if self.ends:
             ends = self.ends[: len(self.ends)]
             del self.ends[: len(ends)]
+            calls += len(ends)
             for how in ends:
                 self.calls[_CLASS_INDEX[how]] += 1
+        return calls
 
     def _count_ages(self, ages: list[float], now: float) -> None:
         if not ages:

@@ -14,13 +14,17 @@ class Gate:
         shut: Calls take the slow way: something is degraded, or nothing runs yet.
         still: Every call is degraded, and none may probe: it may be answered on the spot.
         stamp: What answers of this flag say of themselves.
+        look_from: From when on calls look whether their result is due for a snapshot, monotonic
+            seconds. The ticker moves it ahead when calls come so thick that looking at each
+            would cost more than it finds.
     """
 
-    __slots__ = ("shut", "stamp", "still")
+    __slots__ = ("look_from", "shut", "stamp", "still")
 
     def __init__(self, flag: str) -> None:
         self.shut = True
         self.still = False
+        self.look_from = float("-inf")
         self.stamp = Stamp(flag, "", None)
 
 

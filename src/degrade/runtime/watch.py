@@ -52,6 +52,8 @@ RUN: Final = Route("RUN")
 SERVE: Final = Route("SERVE")
 
 _PEAK_MEMORY_S = 60.0
+_MOST_LOOKS = 10_000
+"""How many calls a second look whether their result is due for a snapshot; of more, a share."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -195,7 +197,7 @@ class Watch:
             The transitions that this led to, oldest first.
         """
         counters = self.counters
-        counters.drain(now)
+        self.folded += counters.drain(now)
         tally = self._tally
         state = self.state
         if self.recorder.empty and not tally.in_flight and state.phase is Phase.STEADY:
@@ -212,7 +214,10 @@ class Watch:
         )
         elapsed_s = now - self._last
         self._last = now
-        self.folded += len(batch.pairs) // 2 + len(batch.marked)
+        calls = len(batch.pairs) // 2 + len(batch.marked)
+        self.folded += calls
+        if calls > elapsed_s * _MOST_LOOKS:
+            self.gate.look_from = now + elapsed_s * (1 - elapsed_s * _MOST_LOOKS / calls)
         if state.phase is Phase.STEADY:
             self._note_peak(now, elapsed_s, folded.busy_s)
         steady = state.phase is Phase.STEADY

@@ -8,14 +8,15 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
                 ... answer here what lies decoded in memory and is young enough ...
             return slow((user_id,), {})
         start = clock()
-        around = context()
-        who = None if around is None else around.subject
-        try:
-            due = entries[user_id, type(user_id), who].due
-        except Exception:                                # not there, or not hashable
-            due = start
-        if due <= start:                                 # its result may become a snapshot
-            return slow((user_id,), {})
+        if start >= gate.look_from:                      # nearly always
+            around = context()
+            who = None if around is None else around.subject
+            try:
+                due = entries[user_id, type(user_id), who].due
+            except Exception:                            # not there, or not hashable
+                due = start
+            if due <= start:                             # its result may become a snapshot
+                return slow((user_id,), {})
         started.append(start)
         try:
             result = fn(user_id)
@@ -188,14 +189,15 @@ def _source(shape: Shape, plan: Plan) -> str:
     ]
     if key is not None:
         lines += [
-            f"    {p}around = {p}context()",
-            f"    {p}who = None if {p}around is None else {p}around.subject",
-            "    try:",
-            f"        {p}due = {p}entries[{key}].due",
-            f"    except {p}Exception:",
-            f"        {p}due = {p}start",
-            f"    if {p}due <= {p}start:",
-            f"        return {wait}{p}slow({arguments})",
+            f"    if {p}start >= {p}gate.look_from:",
+            f"        {p}around = {p}context()",
+            f"        {p}who = None if {p}around is None else {p}around.subject",
+            "        try:",
+            f"            {p}due = {p}entries[{key}].due",
+            f"        except {p}Exception:",
+            f"            {p}due = {p}start",
+            f"        if {p}due <= {p}start:",
+            f"            return {wait}{p}slow({arguments})",
         ]
     lines += [
         f"    {p}started.append({p}start)",
