@@ -125,13 +125,20 @@ class Tally:
             record: Takes the durations of successes, seconds.
         """
         fold = Fold(self._width)
+        aged = bool(self._aged)
         pairs = batch.pairs
         for at in range(0, len(pairs), _CHUNK):
             chunk = pairs[at : at + _CHUNK]
             record(self._successes(fold, chunk[::2], chunk[1::2], last, floor))
         for mark in batch.marked:
             self._marked(fold, mark, last, floor)
-        self._still_running(fold, batch, now, last, floor)
+        if batch.started:
+            self.running += batch.started
+        if not aged and len(self.running) == len(batch.pairs) // 2 + len(batch.marked):
+            self.running = []
+        elif self.running:
+            self.running = missing(self.running, batch.ended())
+        self._still_running(fold, now, last, floor)
         return fold
 
     def _successes(
@@ -228,16 +235,7 @@ class Tally:
                 counts[i] += 1
                 counts[i + 1] += 1
 
-    def _still_running(
-        self, fold: Fold, batch: Batch, now: float, last: float, floor: float
-    ) -> None:
-        if batch.started:
-            self.running += batch.started
-        ends = len(batch.pairs) // 2 + len(batch.marked)
-        if len(self.running) == ends and not self._aged:
-            self.running = []
-        elif self.running:
-            self.running = missing(self.running, batch.ended())
+    def _still_running(self, fold: Fold, now: float, last: float, floor: float) -> None:
         for start, count in self._aged.items():
             if start >= floor:
                 self._age(fold, last - start, now - start, count)
