@@ -191,7 +191,7 @@ class Tally:
         duration_s = end - start
         if outcome in _UNJUDGED:
             self._count_passed(fold, seen_s, min(duration_s, self._hung_s))
-            if seen_s <= self._tail_s < duration_s:
+            if seen_s <= min(self._tail_s, self._hung_s) and self._tail_s < duration_s:
                 fold.bad += 1
             return
         hung_before = seen_s > self._hung_s
