@@ -69,7 +69,8 @@ def test_a_stall_is_felt_by_every_request_that_was_due_in_it(tmp_path):
     waited = [answer for answer in answers if answer.latency_s > 0.25]
     assert len(waited) > 100  # about 150 were due in the first three quarters of the stall
     assert max(answer.latency_s for answer in waited) > 0.9
-    assert all(answer.sent - answer.due < 0.25 for answer in answers)
+    prompt = sum(answer.sent - answer.due < 0.25 for answer in answers)
+    assert prompt > 0.8 * len(answers), "a load that waits for answers would hold back a third"
 
 
 def test_the_load_tells_each_second_on_its_output(tmp_path, capsys):
