@@ -263,6 +263,14 @@ def test_an_ambiguous_type_is_proven_for_every_value():
             made.encode([NOON], key=KEY, created=1.0, epoch=0)
 
 
+def test_a_value_of_another_type_is_refused_also_after_the_type_was_proven():
+    made = codec(list[int])
+    for _ in range(2):
+        made.encode([1], key=KEY, created=1.0, epoch=0)
+        with pytest.raises(CodecError, match="cannot be encoded"):
+            made.encode(["a"], key=KEY, created=1.0, epoch=0)
+
+
 def test_what_a_message_says_holds_no_value():
     for returns, value in ((int, "hunter2"), (list[int], ["hunter2"]), (Any, {1: object()})):
         with pytest.raises(CodecError) as caught:

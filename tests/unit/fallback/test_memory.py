@@ -182,6 +182,17 @@ def test_a_reader_that_holds_an_entry_keeps_its_decoded_value():
     assert first.value == "first"
 
 
+def test_an_evicted_snapshot_gives_back_the_bytes_of_its_decoded_value():
+    tier = MemoryTier(400_000)
+    book = tier.book("feed")
+    put(tier, book, "k", entry())
+    tier.keep_decoded(book, "k", book.entries["k"], "x" * 50_000)
+    for number in range(500):
+        put(tier, book, f"{number}", entry(number))
+    assert "k" not in book.entries
+    assert tier.bytes == sum(kept.size for kept in book.entries.values())
+
+
 def test_a_decoded_value_too_large_for_its_share_is_not_kept():
     tier = MemoryTier(400_000)
     book = tier.book("feed")
@@ -255,6 +266,19 @@ def test_an_earlier_void_takes_nothing_back():
     tier.void("feed", 2_000.0)
     tier.void("feed", 1_000.0)
     assert not put(tier, book, "k", entry(1_500.0))
+
+
+def test_a_void_while_a_capture_is_being_finished_refuses_it():
+    tier = MemoryTier()
+    book = tier.book("feed")
+
+    def seal() -> bytes:
+        tier.void("feed", 1_000.0)  # another thread, just here
+        return b"[1]"
+
+    assert not tier.insert(Capture(book, "k", entry(1_000.0, blob=b""), seal))
+    assert not book.entries
+    assert tier.bytes == len(tier) == 0
 
 
 def test_no_interleaving_of_inserts_and_voids_leaves_an_entry_of_before():
