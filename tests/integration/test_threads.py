@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from degrade.ports import FlagStats
 from degrade.runtime import flags
 from degrade.stores.local import LocalHolds
 from degrade.stores.memory import MemoryStore
+from degrade.stores.sqlite import SQLiteStore
 from tests.integration.children import start
 
 pytestmark = [pytest.mark.real]
@@ -436,3 +438,20 @@ def test_a_pause_of_the_process_trips_no_flag(tmp_path: Path):
     assert child.returncode == 0, stderr
     assert '"transitions": 0' in stdout, stdout
     assert "degraded" not in stdout
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("victim", ["_ticker", "_courier"])
+def test_a_background_thread_that_died_is_started_again(victim, tmp_path):
+    store = SQLiteStore(tmp_path / "state.db")
+    with Runtime(store) as runtime:
+        feed = degradable("feed")(lambda: 1)
+        feed()
+        until(lambda: getattr(runtime, victim).alive)
+        dead = getattr(runtime, victim)._thread
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(dead.ident), ctypes.py_object(SystemExit)
+        )
+        until(lambda: not dead.is_alive())
+        until(lambda: getattr(runtime, victim).alive)
+        assert feed() == 1

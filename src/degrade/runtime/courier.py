@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ("Courier",)
 
-POLL_S: Final = 0.15
+POLL_S: Final = 0.2
 REPORT_S: Final = 1.0
 QUIET_REPORT_S: Final = 10.0
+SWEEP_S: Final = 60.0
 MOST_QUEUED: Final = 10_000
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Courier:
@@ -31,36 +36,42 @@ class Courier:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._queue: deque[tuple[str, Callable[[], None]]] = deque()
+        self._queue: deque[tuple[str, Callable[[], object], Callable[[], object]]] = deque()
         self._work = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
+        self._thread: threading.Thread | None = None
         self._reported = -1e9
         self._polled = -1e9
+        self._swept = runtime.clock.monotonic()
 
     def start(self) -> None:
-        """Start the thread.
+        """Start the thread, again if it died.
 
         Raises:
             RuntimeError: The process can start no more threads.
         """
+        self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
-    def put(self, what: str, work: Callable[[], None]) -> None:
+    def put(
+        self, what: str, work: Callable[[], object], *, dropped: Callable[[], object] = _nothing
+    ) -> None:
         """Queue work; callable from any thread, never blocks.
 
         Args:
             what: What it is, for counting it when it fails or is dropped.
             work: Does it; may raise.
+            dropped: Called instead when the work is dropped.
         """
         if len(self._queue) >= MOST_QUEUED:
-            self._queue.popleft()
+            _, _, give_up = self._queue.popleft()
+            give_up()
             self._runtime.troubles.note("queue_full", tell=False)
-        self._queue.append((what, work))
+        self._queue.append((what, work, dropped))
         if not self._work.is_set():
             self._work.set()
 
@@ -68,7 +79,7 @@ class Courier:
         """Do all that is queued, in the calling thread."""
         while self._queue:
             try:
-                what, work = self._queue.popleft()
+                what, work, _ = self._queue.popleft()
             except IndexError:
                 return
             try:
@@ -88,13 +99,17 @@ class Courier:
         if now - self._reported >= due_s:
             self._reported = now
             runtime.report()
+        if now - self._swept >= SWEEP_S:
+            self._swept = now
+            runtime.tier.sweep(now)
 
     def stop(self) -> None:
         """End the thread after a last round, at the latest after half a second."""
         self._stopping = True
         self._work.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(0.5)
+        thread = self._thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join(0.5)
 
     def _run(self) -> None:
         runtime = self._runtime
@@ -102,6 +117,7 @@ class Courier:
             self._work.wait(POLL_S if runtime.store.shared else REPORT_S)
             self._work.clear()
             try:
+                runtime.revive()
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
                 runtime.troubles.note("courier")

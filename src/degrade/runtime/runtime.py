@@ -180,6 +180,15 @@ class Runtime:
             for watch in self._watches.values():
                 watch.settle()
 
+    def revive(self) -> None:
+        """Start a background thread again that died; each of the two looks after the other."""
+        if self._asleep or self._closed or self.threads != "background":
+            return
+        for worker in (self._ticker, self._courier):
+            if worker is not None and not worker.alive:
+                self.troubles.note("thread")
+                worker.start()
+
     def tick_inline(self) -> None:
         """Tick at the end of a call, at most four times a second, without threads."""
         now = self.clock.monotonic()
@@ -241,7 +250,7 @@ class Runtime:
         )
         draft = draft_of(watch, transition, self.instance)
         self.newsworthy = True
-        self._courier.put("append", lambda: _ignore(self.store.append([draft])))
+        self._courier.put("append", lambda: self.store.append([draft]))
 
     # ------------------------------------------------------------------ orders
 
@@ -302,7 +311,7 @@ class Runtime:
             self.newsworthy = True
             leftover = self.orders.passed(store_now)
         if leftover:
-            self._courier.put("sweep", lambda: _ignore(self.store.sweep(self.instance)))
+            self._courier.put("sweep", lambda: self.store.sweep(self.instance))
 
     def _recover(self, ended: list[tuple[Watch, Resolved, bool]], now: float) -> None:
         """Start recoveries: one flag now, the others spread over a minute, unless released at once."""
@@ -370,7 +379,11 @@ class Runtime:
 
     def keep(self, capture: Capture) -> None:
         """Send an encoded result on its way into the memory tier."""
-        self._courier.put("insert", lambda: _ignore(self.tier.insert(capture)))
+        self._courier.put(
+            "insert",
+            lambda: self.tier.insert(capture),
+            dropped=lambda: self.tier.drop(capture),
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -432,7 +445,3 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"<runtime {self.instance} store={self.store.url} flags={len(self._watches)}>"
-
-
-def _ignore(_: object) -> None:
-    """Drop a result."""

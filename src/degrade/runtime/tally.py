@@ -98,8 +98,14 @@ class Tally:
         """Starts of those that have passed one, with how many calls share the start."""
 
     @property
+    def idle(self) -> bool:
+        """Whether no call runs."""
+        return not self.running and not self._aged
+
+    @property
     def in_flight(self) -> int:
-        return len(self.running) + self._aged.total()
+        """How many calls run."""
+        return len(self.running) + (self._aged.total() if self._aged else 0)
 
     def expect(self, hung_after_s: float) -> None:
         """Set when a running call counts as a failure: the longest deadline of the functions."""

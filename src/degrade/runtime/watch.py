@@ -200,7 +200,7 @@ class Watch:
         self.folded += counters.drain(now)
         tally = self._tally
         state = self.state
-        if self.recorder.empty and not tally.in_flight and state.phase is Phase.STEADY:
+        if self.recorder.empty and tally.idle and state.phase is Phase.STEADY:
             self._last = now
             return ()
         batch = self.recorder.drain()
