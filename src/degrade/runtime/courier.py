@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 __all__ = ("Courier",)
 
 POLL_S: Final = 0.2
+ALONE_S: Final = 2.0
+"""How often a process looks at its host's file when no store is shared and nothing happens."""
 REPORT_S: Final = 1.0
 QUIET_REPORT_S: Final = 10.0
 SWEEP_S: Final = 60.0
+LOOK_S: Final = 5.0
 MOST_QUEUED: Final = 10_000
 
 
@@ -42,7 +45,7 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._reported = -1e9
         self._polled = -1e9
-        self._swept = runtime.clock.monotonic()
+        self._swept = self._looked = runtime.clock.monotonic()
 
     def start(self) -> None:
         """Start the thread, again if it died.
@@ -99,6 +102,9 @@ class Courier:
         if now - self._reported >= due_s:
             self._reported = now
             runtime.report()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            runtime.revive()
         if now - self._swept >= SWEEP_S:
             self._swept = now
             runtime.tier.sweep(now)
@@ -114,10 +120,10 @@ class Courier:
     def _run(self) -> None:
         runtime = self._runtime
         while not self._stopping:
-            self._work.wait(POLL_S if runtime.store.shared else REPORT_S)
+            alone_s = REPORT_S if runtime.newsworthy else ALONE_S
+            self._work.wait(POLL_S if runtime.store.shared else alone_s)
             self._work.clear()
             try:
-                runtime.revive()
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
                 runtime.troubles.note("courier")

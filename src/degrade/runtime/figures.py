@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from degrade.core.records import FlagReport
@@ -17,6 +18,7 @@ __all__ = ("draft_of", "report_of", "stats_of", "version")
 _REWORD_S = 5.0
 
 
+@functools.cache
 def version() -> str:
     """Return the version of the library."""
     from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, wanted by the courier alone

@@ -26,6 +26,7 @@ BATCH_CALLS: Final = 50_000
 """Calls above which the next tick comes sooner: what waits takes about 70 bytes a call."""
 GAP_S: Final = 2.0
 SLICE_S: Final = 0.001
+LOOK_TICKS: Final = 5
 
 
 class Ticker:
@@ -68,10 +69,13 @@ class Ticker:
         monotonic = runtime.clock.monotonic
         self._last = monotonic()
         wait_s = BUSY_S
+        ticks = 0
         while not stop.wait(wait_s):
             try:
                 self.notice_gap(monotonic())
-                runtime.revive()
+                ticks += 1
+                if ticks % LOOK_TICKS == 0:
+                    runtime.revive()
                 calls = runtime.tick(yield_after_s=SLICE_S)
                 elapsed_s, self._last = monotonic() - self._last, monotonic()
                 if calls:

@@ -60,6 +60,13 @@ _LEFT_ALONE: list[sqlite3.Connection] = []
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
+_ASK_ANYWAY_S = 1.0
+"""How long `changed` trusts the look of the log alone, seconds: two commits within one tick of the
+file system's clock may look like one."""
+
+_Stamp = tuple[int, int, int]
+
+
 class SQLiteStore:
     """Keeps namespaces in one SQLite file, shared by the processes of a host.
 
@@ -102,6 +109,8 @@ class SQLiteStore:
         self._fork_locked = False
         self._read_marker: tuple[str, int] | None = None
         self._data_version: int | None = None
+        self._log_path = self.path.with_name(f"{self.path.name}-wal")
+        self._quiet_since: tuple[_Stamp | None, float] = (None, 0.0)
         self._closed = False
         self._callbacks: list[Callable[[], None]] = []
         follow_forks(self)
@@ -111,19 +120,26 @@ class SQLiteStore:
         return f"sqlite:///{self.path}"
 
     def read(self) -> ControlState:
+        stamp = self._log_stamp()
         with self._using() as connection:
             version = _data_version(connection)
             state = self._state(connection)
             self._data_version = version
+            self._quiet_since = (stamp, self._clock.monotonic())
             self._read_marker = (state.incarnation, state.epoch)
             return state.model_copy(update={"now": self._clock.wall()})
 
     def changed(self) -> bool:
+        stamp, now = self._log_stamp(), self._clock.monotonic()
+        quiet, asked_at = self._quiet_since
+        if stamp is not None and stamp == quiet and now - asked_at < _ASK_ANYWAY_S:
+            return False
         with self._using() as connection:
             version = _data_version(connection)
             if self._read_marker is None:
                 return True
             if version == self._data_version:
+                self._quiet_since = (stamp, now)
                 return False
             row = connection.execute(
                 "SELECT incarnation, epoch FROM control WHERE namespace = ?", (self.namespace,)
@@ -131,7 +147,16 @@ class SQLiteStore:
             if row != self._read_marker:
                 return True
             self._data_version = version
+            self._quiet_since = (stamp, now)
             return False
+
+    def _log_stamp(self) -> _Stamp | None:
+        """Return what every commit changes of the files; None when one of them is not there."""
+        try:
+            log, inode = self._log_path.stat(), self.path.stat().st_ino
+        except OSError:
+            return None
+        return (inode, log.st_size, log.st_mtime_ns)
 
     def change(self, change: Change) -> tuple[Event, ...]:
         return self._told(
@@ -266,6 +291,7 @@ class SQLiteStore:
                 )
                 # Our own commit leaves our data_version alone, so `changed` must ask the table.
                 self._data_version = None
+                self._quiet_since = (None, 0.0)
             connection.executemany(
                 "INSERT INTO events (namespace, seq, flag, body) VALUES (?, ?, ?, ?)",
                 [
@@ -337,6 +363,7 @@ class SQLiteStore:
 
     def _drop(self) -> None:
         connection, self._connection, self._data_version = self._connection, None, None
+        self._quiet_since = (None, 0.0)
         if connection is not None:
             try:
                 connection.close()
