@@ -154,9 +154,10 @@ class Reader:
         if command.endswith("&"):
             self._start(command.removesuffix("&"))
             return
-        until = time.monotonic() + (PATIENCE_S if command.startswith(_READS_ONLY) else 0.0)
+        until = time.monotonic() + PATIENCE_S
         while (wrong := self._tried(line, command, output, code)) is not None:
-            if time.monotonic() >= until:
+            again = command.startswith(_READS_ONLY) or "no flag" in str(wrong)  # nothing was done
+            if not again or time.monotonic() >= until:
                 raise wrong
             time.sleep(0.1)
 

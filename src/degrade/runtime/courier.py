@@ -53,6 +53,7 @@ class Courier:
         Raises:
             RuntimeError: The process can start no more threads.
         """
+        self._work.set()  # the first round is at once: who asks next should find the flags declared
         self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
         self._thread.start()
 
