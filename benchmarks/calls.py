@@ -88,22 +88,24 @@ def _block(contender: Contender, threads: int) -> float:
     return (time.perf_counter() - start) / (share * threads)
 
 
+def judged(row: Row) -> Row:
+    """Return a row with the verdict on its budget."""
+    budget = row["budget"]
+    return {**row, "within": None if budget is None else row["in_y"] <= budget * 1.1}
+
+
 def _rows(contenders: Sequence[Contender], times: Sequence[Sequence[float]]) -> list[Row]:
     medians = [statistics.median(found) * 1e9 for found in times]
     bare, yardstick = medians[0], medians[1] - medians[0]
-    rows: list[Row] = []
-    for contender, median, found in zip(contenders, medians, times, strict=True):
-        quarters = statistics.quantiles(found, n=4)
-        ratio = (median - bare) / yardstick
-        rows.append(
+    return [
+        judged(
             {
                 "name": contender.name,
                 "ns": round(median, 1),
-                "iqr_ns": round((quarters[2] - quarters[0]) * 1e9, 1),
                 "overhead_ns": round(median - bare, 1),
-                "in_y": round(ratio, 2),
+                "in_y": round((median - bare) / yardstick, 2),
                 "budget": contender.budget,
-                "within": None if contender.budget is None else ratio <= contender.budget * 1.1,
             }
         )
-    return rows
+        for contender, median in zip(contenders, medians, strict=True)
+    ]

@@ -60,8 +60,9 @@ def markdown(result: dict[str, Any]) -> str:
             "Measured by `make bench`, which writes this page. "
             "Compare ratios within a table, not nanoseconds between machines: **Y** is a hand-written "
             "closure that reads the clock twice and appends to a deque, measured in the same run, its "
-            "blocks interleaved with everybody's. Budgets count as met within 10 %. degrade runs with "
-            "its public defaults, its threads running and draining."
+            "blocks interleaved with everybody's, and the median taken over several processes. "
+            "Budgets count as met within 10 %. degrade runs with its public defaults, its threads "
+            "running and draining."
         ),
         "",
         (

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from degrade.runtime.bell import Bell
+
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
 
@@ -40,7 +42,7 @@ class Courier:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._queue: deque[tuple[str, Callable[[], object], Callable[[], object]]] = deque()
-        self._work = threading.Event()
+        self._bell = Bell()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._reported = -1e9
@@ -53,7 +55,7 @@ class Courier:
         Raises:
             RuntimeError: The process can start no more threads.
         """
-        self._work.set()  # the first round is at once: who asks next should find the flags declared
+        self._bell.ring()  # the first round is at once: who asks next should find the flags declared
         self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
         self._thread.start()
 
@@ -76,8 +78,7 @@ class Courier:
             give_up()
             self._runtime.troubles.note("queue_full", tell=False)
         self._queue.append((what, work, dropped))
-        if not self._work.is_set():
-            self._work.set()
+        self._bell.ring()
 
     def deliver(self) -> None:
         """Do all that is queued, in the calling thread."""
@@ -113,7 +114,7 @@ class Courier:
     def stop(self) -> None:
         """End the thread after a last round, at the latest after half a second."""
         self._stopping = True
-        self._work.set()
+        self._bell.ring()
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(0.5)
@@ -122,8 +123,7 @@ class Courier:
         runtime = self._runtime
         while not self._stopping:
             alone_s = REPORT_S if runtime.newsworthy else ALONE_S
-            self._work.wait(POLL_S if runtime.store.shared else alone_s)
-            self._work.clear()
+            self._bell.wait(POLL_S if runtime.store.shared else alone_s)
             try:
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told

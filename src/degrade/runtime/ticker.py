@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from degrade.runtime.bell import Bell
+
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
 
@@ -35,7 +37,7 @@ class Ticker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._last = runtime.clock.monotonic()
-        self._stop = threading.Event()
+        self._stop = Bell()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class Ticker:
 
     def stop(self) -> None:
         """End the thread, at the latest after half a second."""
-        self._stop.set()
+        self._stop.ring()
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(0.5)
