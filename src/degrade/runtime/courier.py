@@ -10,12 +10,11 @@ Whatever the store raises is counted and told once a minute; the last known stat
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from degrade.runtime.bell import Bell
+from degrade.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
@@ -36,32 +35,17 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Courier:
+class Courier(Worker):
     """The thread that carries; its queue drops the oldest work when it is full, and counts that."""
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__("degrade-courier")
+        self.bell.ring()  # the first round is at once: who asks next should find the flags declared
         self._runtime = runtime
         self._queue: deque[tuple[str, Callable[[], object], Callable[[], object]]] = deque()
-        self._bell = Bell()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
         self._reported = -1e9
         self._polled = -1e9
         self._swept = self._looked = runtime.clock.monotonic()
-
-    def start(self) -> None:
-        """Start the thread, again if it died.
-
-        Raises:
-            RuntimeError: The process can start no more threads.
-        """
-        self._bell.ring()  # the first round is at once: who asks next should find the flags declared
-        self._thread = threading.Thread(target=self._run, name="degrade-courier", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     def put(
         self, what: str, work: Callable[[], object], *, dropped: Callable[[], object] = _nothing
@@ -78,7 +62,7 @@ class Courier:
             give_up()
             self._runtime.troubles.note("queue_full", tell=False)
         self._queue.append((what, work, dropped))
-        self._bell.ring()
+        self.bell.ring()
 
     def deliver(self) -> None:
         """Do all that is queued, in the calling thread."""
@@ -111,19 +95,11 @@ class Courier:
             self._swept = now
             runtime.tier.sweep(now)
 
-    def stop(self) -> None:
-        """End the thread after a last round, at the latest after half a second."""
-        self._stopping = True
-        self._bell.ring()
-        thread = self._thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(0.5)
-
     def _run(self) -> None:
         runtime = self._runtime
-        while not self._stopping:
+        while not self.stopping:
             alone_s = REPORT_S if runtime.newsworthy else ALONE_S
-            self._bell.wait(POLL_S if runtime.store.shared else alone_s)
+            self.bell.wait(POLL_S if runtime.store.shared else alone_s)
             try:
                 self.carry()
             except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told

@@ -8,11 +8,10 @@ process was paused) the calls that overlap it are not judged.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from degrade.runtime.bell import Bell
+from degrade.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
@@ -31,34 +30,13 @@ SLICE_S: Final = 0.001
 LOOK_TICKS: Final = 5
 
 
-class Ticker:
+class Ticker(Worker):
     """The thread that ticks a runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__("degrade-ticker")
         self._runtime = runtime
         self._last = runtime.clock.monotonic()
-        self._stop = Bell()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread, again if it died.
-
-        Raises:
-            RuntimeError: The process can start no more threads.
-        """
-        self._thread = threading.Thread(target=self._run, name="degrade-ticker", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def stop(self) -> None:
-        """End the thread, at the latest after half a second."""
-        self._stop.ring()
-        thread = self._thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(0.5)
 
     def notice_gap(self, now: float) -> None:
         """Notice a pause of the process; to be called by whoever folds first after it."""
@@ -67,12 +45,12 @@ class Ticker:
             self._runtime.skip_gap(now)
 
     def _run(self) -> None:
-        runtime, stop = self._runtime, self._stop
+        runtime = self._runtime
         monotonic = runtime.clock.monotonic
         self._last = monotonic()
         wait_s = BUSY_S
         ticks = 0
-        while not stop.wait(wait_s):
+        while not (self.bell.wait(wait_s) and self.stopping):
             try:
                 self.notice_gap(monotonic())
                 ticks += 1
