@@ -105,7 +105,7 @@ class Answer:
     age_s: float | None = None
 
 
-class BoundRung:
+class BoundRung(ABC):
     """A rung that knows its function.
 
     Attributes:
@@ -121,13 +121,13 @@ class BoundRung:
         self.static = static
         self.is_async = is_async
 
+    @abstractmethod
     def serve(self, call: Call) -> Answer | None:
         """Return an answer, or None when this rung has none for this call.
 
         Raises:
             Exception: Whatever a function of the user raises.
         """
-        raise NotImplementedError
 
     async def serve_async(self, call: Call) -> Answer | None:
         """Do the same for a coroutine; the same as `serve` unless `is_async`."""

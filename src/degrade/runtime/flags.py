@@ -239,7 +239,7 @@ class Flag:
         """Say what an exception of a guarded call means."""
         try:
             return outcome_of(error, self.failures, self.ignore)
-        except Exception:
+        except Exception:  # the user's predicate is broken: said once, and it ignores nothing
             if self.first("ignore"):
                 log.exception("ignore= of %s raised; the call counts as a failure", self.name)
             return Outcome.FAILURE

@@ -141,7 +141,7 @@ class Guard:
         """Return whether `accept=` takes a result; an `accept` that raises takes it."""
         try:
             return self.accept is None or bool(self.accept(result))
-        except Exception:
+        except Exception:  # the user's predicate is broken: said once, and the result stands
             if self.flag.first("accept"):
                 log.exception("accept= of %s raised; the result is accepted", self.flag.name)
             return True
@@ -232,7 +232,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - a broken rung is one that cannot serve
                 self._rung_broke(watch, rung, error)
                 continue
-            except BaseException:
+            except BaseException:  # cancelled or interrupted in its rung: a class, and on it goes
                 watch.ended(CallClass.ABANDONED)
                 raise
             if answer is not None:
