@@ -133,7 +133,7 @@ class BoundRung(ABC):
         """Do the same for a coroutine; the same as `serve` unless `is_async`."""
         return self.serve(call)
 
-    def after_fork(self) -> None:
+    def after_fork(self) -> None:  # noqa: B027 - most rungs share nothing with other threads
         """Forget what other threads of the parent held."""
 
     def __repr__(self) -> str:
