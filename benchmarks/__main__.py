@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import calls, contenders, footprint, report
 
-PROCESSES = 5
+PROCESSES = 3
 
 Tables = dict[str, list[calls.Row]]
 
