@@ -355,7 +355,7 @@ def test_a_local_hold_is_obeyed_by_an_idle_process(tmp_path: Path):
         until(lambda: runtime.orders.known)
         until(lambda: not runtime.newsworthy)
         local.hold("feed", Hold(mode=HoldMode.OFF, actor="ana", reason="wrong", at=0))
-        assert until(lambda: feed() == "stale") < 6
+        assert until(lambda: feed() == "stale") < 2.5
 
 
 @pytest.mark.parametrize("error", [StoreError("gone"), RuntimeError("a bug"), OSError("disk full")])

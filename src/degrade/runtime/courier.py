@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 __all__ = ("Courier",)
 
 POLL_S: Final = 0.2
-ALONE_S: Final = 5.0
+ALONE_S: Final = 2.0
 """How often a process looks at its host's file when no store is shared and nothing happens."""
 REPORT_S: Final = 1.0
 QUIET_REPORT_S: Final = 10.0
-ALONE_REPORT_S: Final = 25.0
-"""The same where nobody else can read it; below the 30 s after which an instance counts as silent."""
 SWEEP_S: Final = 60.0
 LOOK_S: Final = 5.0
 MOST_QUEUED: Final = 10_000
@@ -86,8 +84,8 @@ class Courier(Worker):
         if now - self._polled >= POLL_S:
             self._polled = now
             runtime.poll()
-        quiet_s = QUIET_REPORT_S if runtime.store.shared else ALONE_REPORT_S
-        if now - self._reported >= (REPORT_S if runtime.newsworthy else quiet_s):
+        due_s = REPORT_S if runtime.newsworthy else QUIET_REPORT_S
+        if now - self._reported >= due_s:
             self._reported = now
             runtime.report()
         if now - self._looked >= LOOK_S:
