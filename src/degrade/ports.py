@@ -17,7 +17,17 @@ from degrade.core.records import (
 )
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
 
-__all__ = ("Change", "Draft", "FlagStats", "Keep", "StatsSource", "Store")
+__all__ = (
+    "Blob",
+    "Blobs",
+    "Change",
+    "Draft",
+    "FlagStats",
+    "Fleet",
+    "Keep",
+    "StatsSource",
+    "Store",
+)
 
 Keep = Literal["keep"]
 
@@ -78,6 +88,16 @@ class Store(Protocol):
         """Whether other processes see it."""
         ...
 
+    @property
+    def fleet(self) -> Fleet | None:
+        """What joins the processes of several hosts; None for a store of one host."""
+        ...
+
+    @property
+    def blobs(self) -> Blobs | None:
+        """The tier of snapshots that it offers; None without one."""
+        ...
+
     def read(self) -> ControlState:
         """Return everything ordered, consistently; expired holds may still be in it."""
         ...
@@ -136,6 +156,96 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back files and sockets; further calls raise `StoreError`."""
+        ...
+
+
+class Fleet(Protocol):
+    """What a store adds for the processes of several hosts: hints, votes, verdicts and leases.
+
+    As with `Store`: every method may block and may raise `StoreError`, and none is called on
+    the request path.
+    """
+
+    def listen(
+        self, hear: Callable[[ControlState | None], None], stopping: Callable[[], bool]
+    ) -> None:
+        """Hear of changes until `stopping`; blocks, so a thread of its own calls it.
+
+        Args:
+            hear: Called with the new state when a hint was enough to know it, else with None:
+                then something may have changed, and the state wants to be read.
+            stopping: Whether to return; asked at least every second.
+        """
+        ...
+
+    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> None:
+        """Write one instance's heartbeat and its votes over its last ones, in one round trip.
+
+        Args:
+            report: The heartbeat.
+            votes: Flag to what was breached; votes that are no longer in it are withdrawn.
+        """
+        ...
+
+    def decide(self, instance: str) -> tuple[Event, ...]:
+        """Count the votes if nobody else did within a second; make and end fleet verdicts.
+
+        Returns:
+            The events of what was decided; the verdicts are in the state that is read next.
+        """
+        ...
+
+    def take_probe(self, flag: str, instance: str) -> int | None:
+        """Take, or renew, the lease of the first recovery step of a fleet verdict.
+
+        Returns:
+            Its fencing token; None while another instance has it, before the verdict's
+            `retry_at`, or without a standing verdict.
+        """
+        ...
+
+    def give_probe(self, flag: str, instance: str, token: int, *, retry_in_s: float) -> None:
+        """Give the lease back after a failed step; nobody takes it for `retry_in_s` seconds."""
+        ...
+
+    def recovering(self, flag: str, instance: str, token: int) -> tuple[Event, ...]:
+        """Tell the fleet that the first step was kept; nothing if the token is out of date."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """One snapshot on its way into a tier.
+
+    Attributes:
+        flag: The flag's name.
+        key: What tells it from the other snapshots of the flag; any text.
+        body: The envelope, encoded.
+        keep_s: How long it is worth keeping, seconds.
+    """
+
+    flag: str
+    key: str
+    body: bytes
+    keep_s: float
+
+
+class Blobs(Protocol):
+    """A tier of snapshots beyond this process's memory.
+
+    Both methods may block and raise `StoreError`; none is called on the request path.
+    """
+
+    def get(self, flag: str, key: str, *, within_s: float) -> bytes | None:
+        """Return the body of a snapshot, None when there is none; at the latest after `within_s`.
+
+        Guarantees:
+            A body larger than the tier's limit is never loaded.
+        """
+        ...
+
+    def put(self, blobs: Sequence[Blob]) -> None:
+        """Store snapshots over those of the same flag and key, in as few round trips as can be."""
         ...
 
 

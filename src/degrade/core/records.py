@@ -19,6 +19,7 @@ __all__ = (
     "EventType",
     "FlagInfo",
     "FlagReport",
+    "FleetVerdict",
     "Hold",
     "InstanceReport",
     "LevelOrder",
@@ -28,7 +29,8 @@ __all__ = (
 EventType = Literal[
     "hold", "extended", "released", "expired",
     "level", "level_released", "level_expired",
-    "transition", "declared",
+    "transition", "declared", "restored",
+    "fleet_degraded", "fleet_recovering", "fleet_over", "fleet_capped",
 ]  # fmt: skip
 
 
@@ -87,6 +89,28 @@ class Release(_Record):
     expired: bool = False
 
 
+class FleetVerdict(_Record):
+    """The judgement of a fleet on one flag: an event into the machine of every instance.
+
+    Attributes:
+        id: The store's epoch when it came; tells one verdict from the next.
+        at: When, store time.
+        cause: What was breached, one line, by the newest voter.
+        voters, live: How many instances voted so, of how many with traffic on the flag.
+        recovering: The first recovery step was kept by the holder of the probe lease, so that
+            every instance may begin its own recovery.
+        retry_at: Before then nobody takes the probe lease anew, store time.
+    """
+
+    id: int
+    at: float
+    cause: str
+    voters: int
+    live: int
+    recovering: bool = False
+    retry_at: float = 0.0
+
+
 class Event(_Record):
     """One entry of the append-only log, from which everything about an incident is folded.
 
@@ -142,6 +166,7 @@ class FlagReport(_Record):
         calls: Calls so far, by class.
         oldest_age_s: Age of the oldest answer served in the last minute, None without one.
         p50_s, p99_s: Durations of the function's runs in the last minute or two, seconds.
+        active: Calls came in the last half minute, so that its judgement counts in the fleet.
     """
 
     phase: Phase
@@ -155,6 +180,7 @@ class FlagReport(_Record):
     oldest_age_s: float | None = None
     p50_s: float | None = None
     p99_s: float | None = None
+    active: bool = True
 
 
 class InstanceReport(_Record):
@@ -183,6 +209,9 @@ class ControlState(_Record):
         level_released: The tombstone of the last level order, until the next.
         off_ended: Flag (or `*`) to when its last `off` hold ended, whatever ended it; snapshots
             made before are never served again.
+        verdicts: Flag to the fleet's standing verdict on it.
+        not_before: No fleet verdict comes before this store time.
+        nonsense: Flag to what was written by hand for it and means nothing; changes nothing.
     """
 
     incarnation: str
@@ -193,3 +222,6 @@ class ControlState(_Record):
     released: dict[str, Release] = Field(default_factory=dict)
     level_released: Release | None = None
     off_ended: dict[str, float] = Field(default_factory=dict)
+    verdicts: dict[str, FleetVerdict] = Field(default_factory=dict)
+    not_before: float = 0.0
+    nonsense: dict[str, str] = Field(default_factory=dict)

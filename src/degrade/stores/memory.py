@@ -44,6 +44,8 @@ class MemoryStore:
     """
 
     shared = False
+    fleet = None
+    blobs = None
 
     def __init__(
         self,

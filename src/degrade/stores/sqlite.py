@@ -88,6 +88,8 @@ class SQLiteStore:
     """
 
     shared = True
+    fleet = None
+    blobs = None
 
     def __init__(
         self,
