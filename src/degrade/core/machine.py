@@ -4,14 +4,17 @@
                           ^                             |
                           +-------- failed step --------+
 
-    event      STEADY              DEGRADED                   RECOVERING
-    Breach     DEGRADED, a flap    ignored if nothing runs,   DEGRADED, longer cooldown
-                                   else DEGRADED at 0
-    Calls      decay the cooldown  ignored                    counted for the step
-    Tick       -                   cooldown over: first       step kept: next one, or STEADY;
-                                   step                       2 bad in the first: DEGRADED
-    HoldEnded  RECOVERING, or with a delay DEGRADED first, at the share that ran
-    Cleared    -                   STEADY                     STEADY
+    event            STEADY              DEGRADED                  RECOVERING
+    Breach           DEGRADED, a flap    ignored if nothing runs,  DEGRADED, longer cooldown
+                                         else DEGRADED at 0
+    FleetBreach      DEGRADED, a flap    joins the fleet, at 0     DEGRADED, present cooldown
+    FleetRecovering  -                   of the fleet: first step  leaves the fleet
+                                         after the delay
+    Calls            decay the cooldown  ignored                   counted for the step
+    Tick             -                   cooldown over: first      step kept: next one, or STEADY;
+                                         step, if it may           2 bad in the first: DEGRADED
+    HoldEnded        RECOVERING, or with a delay DEGRADED first, at the share that ran
+    Cleared          -                   STEADY                    STEADY
 
 A step is kept with `step_time` over and `step_calls` good, or, at low traffic, 3 good after ten
 times `step_time`. It fails on a breach; the first one also on 2 bad calls before `step_calls`
@@ -20,21 +23,50 @@ one by 2 (to at most `max_cooldown`). Every 1,000 good calls in one stretch of S
 down to `cooldown`. Past `flaps_per_hour` breaches from STEADY within an hour, a cooldown lasts
 until the oldest of them is an hour old.
 
+A verdict of the fleet makes the machine one *of the fleet*, with two differences. Its first step
+begins only when it may: it belongs to the holder of the probe lease. And once that step is kept,
+by whomever, or the verdict is over, the machine leaves the fleet and recovers by itself, through
+all steps, the first one included; the evidence of the others replaces what is left of its cooldown
+(but not a wait for the flap budget), and a delay drawn at random spreads the fleet. The end of an
+order ends it, too: then a human says when to begin.
+
+The machine *votes* from a breach of its own calls until it is STEADY. The end of an order neither
+begins a vote nor withdraws one: it is no evidence. Neither is a fleet verdict, or it would feed on
+itself.
+
 Invariants:
 - STEADY runs every call; DEGRADED after a breach runs none; a step never runs none.
 - `epoch` grows by one with every transition, each recovery step included, and each one asks
   for an empty window. Calls of another epoch change nothing.
 - A breach is never refused while calls run, whatever the flap budget says.
+- Nobody leaves DEGRADED before `until`, but by an order's end or a release at once.
 - A cooldown is never shorter than stated: jitter only adds, at most a fifth of it, so that
-  the instances of a fleet do not come back together.
+  the instances of a fleet do not come back together. Only `FleetRecovering` ends one sooner.
 - A cap never lowers a cooldown already reached; only good calls do, never the clock.
 - The end of an order runs no fewer calls than before it, and not all of them unless all ran.
+- STEADY is neither of the fleet nor votes. Of the fleet, DEGRADED runs no call, and RECOVERING
+  is in the first step.
+- It cannot get stuck: where it may probe, good calls lead to STEADY from every state.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from degrade.core.machine_events import (
+    Breach,
+    Calls,
+    Cleared,
+    ClearWindow,
+    Effect,
+    Event,
+    FleetBreach,
+    FleetRecovering,
+    HoldEnded,
+    Tick,
+    Transition,
+)
 from degrade.core.policy import Recovery
 from degrade.core.words import Phase
 from degrade.units import ratio_text
@@ -46,13 +78,17 @@ __all__ = (
     "Cleared",
     "Effect",
     "Event",
+    "FleetBreach",
+    "FleetRecovering",
     "HoldEnded",
     "MachineState",
     "Tick",
     "Transition",
     "at_rest",
+    "has_probe",
     "initial",
     "step",
+    "wants_probe",
 )
 
 FIRST_STEP_BAD = 2
@@ -87,6 +123,8 @@ class MachineState:
         flaps: When STEADY was left by a breach, oldest first, at the newest one within an hour.
         decay: Good calls counted toward the next halving of `cooldown_s`.
         cause: Why the flag is not STEADY, one line; empty in STEADY.
+        fleet: A verdict of the fleet degraded it or joined in, and the first step was not kept yet.
+        voting: Its own calls were breached, and it has not been STEADY since.
     """
 
     phase: Phase
@@ -101,6 +139,8 @@ class MachineState:
     flaps: tuple[float, ...]
     decay: int
     cause: str
+    fleet: bool = False
+    voting: bool = False
 
     @property
     def dial(self) -> float:
@@ -108,96 +148,8 @@ class MachineState:
         return 1.0 - self.share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breach:
-    """The verdict on the calls of this epoch is a breach.
-
-    Attributes:
-        now: Monotonic seconds.
-        cause: What was breached, one line.
-        draw: A random number from 0 to below 1, for the jitter.
-    """
-
-    now: float
-    cause: str
-    draw: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
-    """Calls ended that were admitted in `epoch`; good ones kept every limit."""
-
-    now: float
-    epoch: int
-    good: int
-    bad: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """Time went by; `draw` from 0 to below 1 is for the jitter."""
-
-    now: float
-    draw: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldEnded:
-    """An `off` or `degraded` hold, a level or a lease ended.
-
-    Attributes:
-        now: Monotonic seconds.
-        running_share: Share of calls that ran just before, 0 to 1.
-        delay_s: Wait before the first step, so that many flags do not start together.
-        cause: What ended, one line.
-    """
-
-    now: float
-    running_share: float
-    delay_s: float = 0.0
-    cause: str = "an order ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleared:
-    """A human asked for full traffic at once."""
-
-    now: float
-    cause: str = "released at once"
-
-
-Event = Breach | Calls | Tick | HoldEnded | Cleared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """Effect: tell that the machine moved.
-
-    Attributes:
-        at: Monotonic seconds.
-        source, target: The phases; both RECOVERING from one step to the next.
-        cause: What led to this transition, one line.
-        epoch: The epoch that begins.
-        share: Share of calls that run from now on.
-        cooldown_s: Wait until the first step, jitter included; 0 unless `target` is DEGRADED.
-    """
-
-    at: float
-    source: Phase
-    target: Phase
-    cause: str
-    epoch: int
-    share: float
-    cooldown_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClearWindow:
-    """Effect: empty the windows of the verdict; what they hold was admitted before."""
-
-
-Effect = Transition | ClearWindow
 Step = tuple[MachineState, tuple[Effect, ...]]
+Probe = Literal["kept", "failed"] | None
 
 
 def initial(policy: Recovery, now: float) -> MachineState:
@@ -211,6 +163,16 @@ def initial(policy: Recovery, now: float) -> MachineState:
 def at_rest(state: MachineState, policy: Recovery) -> bool:
     """Return whether good and bad calls would change nothing: STEADY, with nothing to decay."""
     return state.phase is Phase.STEADY and state.cooldown_s <= policy.cooldown
+
+
+def wants_probe(state: MachineState, now: float) -> bool:
+    """Return whether only the probe lease is missing for the first step of a fleet verdict."""
+    return state.fleet and state.phase is Phase.DEGRADED and now >= state.until
+
+
+def has_probe(state: MachineState) -> bool:
+    """Return whether the first step of a fleet verdict is under way here: keep its lease."""
+    return state.fleet and state.phase is Phase.RECOVERING
 
 
 def step(state: MachineState, event: Event, policy: Recovery) -> Step:
@@ -237,6 +199,10 @@ def step(state: MachineState, event: Event, policy: Recovery) -> Step:
         return _ticked(state, event, policy)
     if isinstance(event, Breach):
         return _breached(state, event, policy)
+    if isinstance(event, FleetBreach):
+        return _fleet_breached(state, event, policy)
+    if isinstance(event, FleetRecovering):
+        return _fleet_recovering(state, event, policy), ()
     if isinstance(event, HoldEnded):
         return _hold_ended(state, event, policy)
     if state.phase is Phase.STEADY:
@@ -268,7 +234,7 @@ def _ticked(state: MachineState, event: Tick, policy: Recovery) -> Step:
     if state.phase is Phase.STEADY:
         return state, ()
     if state.phase is Phase.DEGRADED:
-        if now < state.until:
+        if now < state.until or (state.fleet and not event.may_probe):
             return state, ()
         share = _entry(state.share, policy)
         return _moved(state, Phase.RECOVERING, now=now, share=share, why="cooldown over")
@@ -284,26 +250,45 @@ def _ticked(state: MachineState, event: Tick, policy: Recovery) -> Step:
     if not (kept or kept_slowly):
         return state, ()
     why = f"step of {ratio_text(state.share)} kept"
+    probe: Probe = "kept" if state.fleet else None
     for share in policy.steps:
         if share > state.share + _EPSILON:
-            return _moved(state, Phase.RECOVERING, now=now, share=share, why=why)
-    return _moved(state, Phase.STEADY, now=now, share=1.0, why=why, cause="")
+            return _moved(state, Phase.RECOVERING, now=now, share=share, why=why, probe=probe)
+    return _moved(state, Phase.STEADY, now=now, share=1.0, why=why, cause="", probe=probe)
 
 
 def _breached(state: MachineState, event: Breach, policy: Recovery) -> Step:
-    now, draw, cause = event.now, event.draw, f"breach: {event.cause}"
-    if state.phase is Phase.STEADY:
-        flaps = (*(at for at in state.flaps if at > now - FLAP_SPAN_S), now)
-        tripped = replace(state, flaps=flaps)
-        return _degraded(tripped, now=now, draw=draw, cause=cause, policy=policy)
+    if state.phase is Phase.DEGRADED and state.share <= 0:
+        return state, ()
+    now, cause = event.now, f"breach: {event.cause}"
+    voter = replace(state, voting=True, flaps=_flaps(state, now))
+    end = _failed if state.phase is Phase.RECOVERING else _degraded
+    return end(voter, now=now, draw=event.draw, cause=cause, policy=policy)
+
+
+def _fleet_breached(state: MachineState, event: FleetBreach, policy: Recovery) -> Step:
+    if state.phase is Phase.DEGRADED and state.share <= 0:
+        return (state if state.fleet else replace(state, fleet=True)), ()
+    now, cause = event.now, f"fleet breach: {event.cause}"
+    member = replace(state, fleet=True, flaps=_flaps(state, now))
+    return _degraded(member, now=now, draw=event.draw, cause=cause, policy=policy)
+
+
+def _fleet_recovering(
+    state: MachineState, event: FleetRecovering, policy: Recovery
+) -> MachineState:
+    if not state.fleet:
+        return state
     if state.phase is Phase.RECOVERING:
-        return _failed(state, now=now, draw=draw, cause=cause, policy=policy)
-    if state.share > 0:
-        return _degraded(state, now=now, draw=draw, cause=cause, policy=policy)
-    return state, ()
+        return replace(state, fleet=False)
+    until = event.now + event.delay_s
+    if _budget_end(state, event.now, policy) > event.now:
+        until = max(until, state.until)
+    return replace(state, fleet=False, until=until)
 
 
 def _hold_ended(state: MachineState, event: HoldEnded, policy: Recovery) -> Step:
+    state = replace(state, fleet=False)
     now, cause = event.now, event.cause
     floor = 0.0 if len(policy.steps) > 1 else ONE_STEP_ENTRY
     share = max(event.running_share, floor)
@@ -335,18 +320,39 @@ def _failed(state: MachineState, *, now: float, draw: float, cause: str, policy:
         factor, cap_s = LATER_STEP_FACTOR, policy.max_cooldown
     cooldown_s = max(state.cooldown_s, min(state.cooldown_s * factor, cap_s))
     failed = replace(state, cooldown_s=cooldown_s)
-    return _degraded(failed, now=now, draw=draw, cause=cause, policy=policy)
+    probe: Probe = "failed" if state.fleet else None
+    return _degraded(failed, now=now, draw=draw, cause=cause, policy=policy, probe=probe)
 
 
 def _degraded(
-    state: MachineState, *, now: float, draw: float, cause: str, policy: Recovery
+    state: MachineState,
+    *,
+    now: float,
+    draw: float,
+    cause: str,
+    policy: Recovery,
+    probe: Probe = None,
 ) -> Step:
-    end = now + state.cooldown_s
-    recent = tuple(at for at in state.flaps if at > now - FLAP_SPAN_S)
-    if len(recent) > policy.flaps_per_hour:
-        end = max(end, recent[0] + FLAP_SPAN_S)
+    end = max(now + state.cooldown_s, _budget_end(state, now, policy))
     until = end + JITTER * draw * state.cooldown_s
-    return _moved(state, Phase.DEGRADED, now=now, share=0.0, why=cause, cause=cause, until=until)
+    return _moved(
+        state, Phase.DEGRADED, now=now, share=0.0, why=cause, cause=cause, until=until, probe=probe
+    )
+
+
+def _flaps(state: MachineState, now: float) -> tuple[float, ...]:
+    """Return the flaps with one that is happening now, if it is one."""
+    return (*_recent(state, now), now) if state.phase is Phase.STEADY else state.flaps
+
+
+def _recent(state: MachineState, now: float) -> tuple[float, ...]:
+    return tuple(at for at in state.flaps if at > now - FLAP_SPAN_S)
+
+
+def _budget_end(state: MachineState, now: float, policy: Recovery) -> float:
+    """Return when the oldest flap is an hour old, if the flap budget is spent, else `now`."""
+    recent = _recent(state, now)
+    return recent[0] + FLAP_SPAN_S if len(recent) > policy.flaps_per_hour else now
 
 
 def _moved(
@@ -358,6 +364,7 @@ def _moved(
     why: str,
     cause: str | None = None,
     until: float | None = None,
+    probe: Probe = None,
 ) -> Step:
     """Return the state in its next epoch, with the two effects of every transition."""
     moved = replace(
@@ -372,9 +379,11 @@ def _moved(
         step_since=now,
         decay=0,
         cause=state.cause if cause is None else cause,
+        fleet=state.fleet and probe != "kept" and target is not Phase.STEADY,
+        voting=state.voting and target is not Phase.STEADY,
     )
     told = Transition(
         at=now, source=state.phase, target=target, cause=why, epoch=moved.epoch,
-        share=share, cooldown_s=moved.until - now,
+        share=share, cooldown_s=moved.until - now, probe=probe,
     )  # fmt: skip
     return moved, (told, ClearWindow())

@@ -95,7 +95,7 @@ class FleetVerdict(_Record):
     Attributes:
         id: The store's epoch when it came; tells one verdict from the next.
         at: When, store time.
-        cause: What was breached, one line, by the newest voter.
+        cause: What was breached, one line, in the words of most voters.
         voters, live: How many instances voted so, of how many with traffic on the flag.
         recovering: The first recovery step was kept by the holder of the probe lease, so that
             every instance may begin its own recovery.

@@ -7,77 +7,19 @@ from dataclasses import replace
 import pytest
 
 from degrade.core.machine import (
-    Breach,
-    Calls,
     Cleared,
-    ClearWindow,
-    Effect,
-    Event,
     HoldEnded,
     MachineState,
-    Tick,
     Transition,
+    at_rest,
     initial,
-    step,
 )
 from degrade.core.policy import Recovery
 from degrade.core.words import Phase
+from tests.unit.core.driven import Driven
 
 STEADY, DEGRADED, RECOVERING = Phase.STEADY, Phase.DEGRADED, Phase.RECOVERING
 HOUR_S = 3_600.0
-
-
-class Driven:
-    """A machine and its clock; `draw` is 0, so that cooldowns have no jitter."""
-
-    def __init__(self, policy: Recovery | None = None, now: float = 100.0) -> None:
-        self.policy = policy or Recovery()
-        self.now = now
-        self.state: MachineState = initial(self.policy, now)
-        self.effects: tuple[Effect, ...] = ()
-
-    def feed(self, event: Event) -> MachineState:
-        self.state, self.effects = step(self.state, event, self.policy)
-        return self.state
-
-    def breach(self, *, after: float = 0.0, cause: str = "p99", draw: float = 0.0) -> MachineState:
-        self.now += after
-        return self.feed(Breach(now=self.now, cause=cause, draw=draw))
-
-    def tick(self, *, after: float = 0.0, draw: float = 0.0) -> MachineState:
-        self.now += after
-        return self.feed(Tick(now=self.now, draw=draw))
-
-    def calls(self, good: int = 0, bad: int = 0, epoch: int | None = None) -> MachineState:
-        admitted = self.state.epoch if epoch is None else epoch
-        return self.feed(Calls(now=self.now, epoch=admitted, good=good, bad=bad))
-
-    def ended(self, share: float, *, delay_s: float = 0.0, cause: str = "level") -> MachineState:
-        return self.feed(HoldEnded(now=self.now, running_share=share, delay_s=delay_s, cause=cause))
-
-    def recover_to(self, share: float) -> MachineState:
-        """Wait for the cooldown, then keep steps until one runs `share`."""
-        if self.state.phase is DEGRADED:
-            self.tick(after=self.state.until - self.now)
-        while self.state.share < share:
-            self.keep_step()
-        assert self.state.share == share
-        return self.state
-
-    def keep_step(self) -> MachineState:
-        self.calls(good=self.policy.step_calls)
-        return self.tick(after=self.policy.step_time)
-
-    def to_steady(self) -> MachineState:
-        self.recover_to(1.0)
-        return self.keep_step()
-
-    @property
-    def moved(self) -> Transition:
-        transition, clear = self.effects
-        assert isinstance(transition, Transition)
-        assert clear == ClearWindow()
-        return transition
 
 
 @pytest.fixture
@@ -101,6 +43,7 @@ def test_a_breach_stops_every_call_until_the_cooldown_is_over(flag: Driven):
     assert state == MachineState(
         phase=DEGRADED, since=100.0, epoch=1, share=0.0, good=0, bad=0, cooldown_s=5.0,
         until=105.0, step_since=100.0, flaps=(100.0,), decay=0, cause="breach: p99 250ms",
+        voting=True,
     )  # fmt: skip
     assert flag.moved == Transition(
         at=100.0, source=STEADY, target=DEGRADED, cause="breach: p99 250ms", epoch=1,
@@ -147,6 +90,7 @@ def test_the_first_step_begins_when_the_cooldown_is_over(flag: Driven):
     assert state == MachineState(
         phase=RECOVERING, since=105.0, epoch=2, share=0.01, good=0, bad=0, cooldown_s=5.0,
         until=105.0, step_since=105.0, flaps=(100.0,), decay=0, cause="breach: p99",
+        voting=True,
     )  # fmt: skip
     assert flag.moved == Transition(
         at=105.0, source=DEGRADED, target=RECOVERING, cause="cooldown over", epoch=2,
@@ -417,6 +361,13 @@ def test_a_steady_machine_at_its_base_cooldown_is_left_as_it_is(flag: Driven):
     assert flag.calls(good=5_000, bad=50) is steady
     assert flag.tick(after=5_000.0) is steady
     assert flag.effects == ()
+
+
+def test_a_machine_is_at_rest_when_it_is_steady_with_nothing_to_decay(flag: Driven):
+    assert at_rest(flag.state, flag.policy)
+    assert not at_rest(replace(flag.state, cooldown_s=5.001), flag.policy)
+    assert not at_rest(flag.breach(), flag.policy)
+    assert not at_rest(flag.recover_to(1.0), flag.policy)
 
 
 # ------------------------------------------------------------------------------- decay
