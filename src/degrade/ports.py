@@ -98,6 +98,10 @@ class Store(Protocol):
         """The tier of snapshots that it offers; None without one."""
         ...
 
+    def now(self) -> float:
+        """Return the store's time, Unix seconds, as well as it is known without asking."""
+        ...
+
     def read(self) -> ControlState:
         """Return everything ordered, consistently; expired holds may still be in it."""
         ...

@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import getpass
 import os
-import re
 from collections.abc import Iterable
 
-from degrade.core.words import HoldMode
+from degrade.core.words import FLAG_NAME, HoldMode
 from degrade.errors import ConfigError, UnknownFlagError
 from degrade.runtime.flags import declared
 from degrade.stores.apply import valid_text
@@ -25,7 +24,6 @@ __all__ = (
     "unknown",
 )
 
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
 _LONGEST_REASON = 1_000
 
 
@@ -41,7 +39,7 @@ def operator() -> str:
 
 def check_name(flag: str) -> None:
     """Refuse what no declaration would accept."""
-    if not _NAME.fullmatch(flag):
+    if not FLAG_NAME.fullmatch(flag):
         raise ConfigError(
             f"{flag!r} cannot be the name of a flag: 1 to 100 letters, digits, '_', '.' or '-'",
             code="bad-name",

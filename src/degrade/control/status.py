@@ -20,10 +20,9 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.words import EVERYONE, HoldMode, Mode, Phase
 
 __all__ = (
-    "EVERY",
     "SILENT_S",
     "Advice",
     "FlagStatus",
@@ -34,9 +33,6 @@ __all__ = (
     "fold_why",
     "in_force",
 )
-
-EVERY = "*"
-"""The name under which a hold concerns every flag."""
 
 SILENT_S = 30.0
 """An instance without a heartbeat for so long, three times the slowest rhythm, is silent."""
@@ -170,7 +166,7 @@ def fold_status(
 ) -> Status:
     """Return how every flag, or only one, stands."""
     names = {*flags, *state.holds, *local, *(name for item in reports for name in item.flags)}
-    names.discard(EVERY)
+    names.discard(EVERYONE)
     found = [
         _flag_status(name, state, flags.get(name), reports, local)
         for name in sorted(names)
@@ -179,7 +175,7 @@ def fold_status(
     found.sort(key=lambda flag: (-_WORST.index(flag.mode), -flag.dial, flag.name))
     now = state.now
     level = state.level if in_force(state.level, now) else None
-    everyone = state.holds.get(EVERY) if in_force(state.holds.get(EVERY), now) else None
+    everyone = state.holds.get(EVERYONE) if in_force(state.holds.get(EVERYONE), now) else None
     status = Status(
         store=store,
         namespace=namespace,
@@ -244,7 +240,7 @@ def _flag_status(
     held_as = _deciding(name, state)
     hold = None if held_as is None else state.holds[held_as]
     level = _level_on(state, info, hold)
-    here = next((local[key] for key in (name, EVERY) if in_force(local.get(key), now)), None)
+    here = next((local[key] for key in (name, EVERYONE) if in_force(local.get(key), now)), None)
 
     heard = [item.flags[name] for item in reports if name in item.flags]
     not_normal = [report for report in heard if report.mode is not Mode.NORMAL]
@@ -285,7 +281,7 @@ def _flag_status(
 
 def _deciding(name: str, state: ControlState) -> str | None:
     """Return under which name the hold stands that decides for a flag, as `core.resolve` rules."""
-    standing = [key for key in (name, EVERY) if in_force(state.holds.get(key), state.now)]
+    standing = [key for key in (name, EVERYONE) if in_force(state.holds.get(key), state.now)]
     absolute = [key for key in standing if state.holds[key].mode in _ABSOLUTE]
     return next(iter(absolute or sorted(standing, key=lambda key: -_dial(state.holds[key]))), None)
 
@@ -323,7 +319,7 @@ def _orders(flag: FlagStatus, status: Status) -> list[str]:
             f"on this host alone: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}"
         )
     if flag.hold is not None:
-        where = "on every flag" if flag.held_as == EVERY else "on this flag"
+        where = "on every flag" if flag.held_as == EVERYONE else "on this flag"
         lines.append(f"hold {where}: {flag.hold.mode} by {flag.hold.actor}: {flag.hold.reason}")
     order = status.level
     if order is not None:

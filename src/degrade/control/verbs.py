@@ -17,9 +17,9 @@ from degrade.control.checks import (
     unknown,
 )
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
-from degrade.control.status import EVERY, Status, Why, fold_status, fold_why, in_force
+from degrade.control.status import Status, Why, fold_status, fold_why, in_force
 from degrade.core.records import Event, EventType, Hold, LevelOrder
-from degrade.core.words import HoldMode
+from degrade.core.words import EVERYONE, HoldMode
 from degrade.errors import StoreError
 from degrade.ports import Change, Keep, Store
 from degrade.stores.apply import valid_text
@@ -239,7 +239,7 @@ class Control:
                 where=str(self._local.path),
             )  # fmt: skip
         state = self._store.read()
-        if flag == EVERY:
+        if flag == EVERYONE:
             names = list(state.holds)
         else:
             names = [flag]
@@ -368,7 +368,7 @@ class Control:
 
     def _check_declared(self, flag: str, *, force: bool, tolerant: bool) -> bool:
         """Refuse names that nobody declared; return whether that could not be found out."""
-        if flag == EVERY:
+        if flag == EVERYONE:
             return False
         try:
             known = {*self._store.flags(), *self._store.read().holds}
@@ -387,11 +387,11 @@ class Control:
 
     def _still(self, flag: str) -> str | None:
         state = self._store.read()
-        everyone = state.holds.get(EVERY)
-        if flag != EVERY and everyone is not None and in_force(everyone, state.now):
+        everyone = state.holds.get(EVERYONE)
+        if flag != EVERYONE and everyone is not None and in_force(everyone, state.now):
             return f"the hold on every flag, {everyone.mode} by {everyone.actor}; end it by release '*'"
         info, level = self._store.flags().get(flag), state.level
-        concerned = flag == EVERY or (
+        concerned = flag == EVERYONE or (
             level is not None and info is not None and (info.level or 0) >= level.level
         )
         if level is not None and in_force(level, state.now) and concerned:

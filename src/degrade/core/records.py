@@ -211,6 +211,7 @@ class ControlState(_Record):
             made before are never served again.
         verdicts: Flag to the fleet's standing verdict on it.
         not_before: No fleet verdict comes before this store time.
+        capped: Flags with a quorum for a verdict that the cap forbids.
         nonsense: Flag to what was written by hand for it and means nothing; changes nothing.
     """
 
@@ -224,4 +225,5 @@ class ControlState(_Record):
     off_ended: dict[str, float] = Field(default_factory=dict)
     verdicts: dict[str, FleetVerdict] = Field(default_factory=dict)
     not_before: float = 0.0
+    capped: tuple[str, ...] = ()
     nonsense: dict[str, str] = Field(default_factory=dict)

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import Final
 
-__all__ = ("CallClass", "HoldMode", "Mode", "Outcome", "Phase", "RungKind")
+__all__ = (
+    "EVERYONE",
+    "FLAG_NAME",
+    "CallClass",
+    "HoldMode",
+    "Mode",
+    "Outcome",
+    "Phase",
+    "RungKind",
+)
+
+EVERYONE: Final = "*"
+"""The name under which a hold concerns every flag."""
+
+FLAG_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
+"""What every name of a flag matches."""
 
 
 class Phase(StrEnum):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from degrade.core.permits import Permit
 from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
-from degrade.core.words import Outcome
+from degrade.core.words import FLAG_NAME, Outcome
 from degrade.errors import ConfigError, DuplicateFlagError, UnknownFlagError, UsageError
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
@@ -36,7 +35,6 @@ log = logging.getLogger("degrade.runtime")
 FLAG_ATTRIBUTE = "__degrade_flag__"
 """Where a wrapper keeps its flag."""
 
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
 _LEVELS = (1, 2, 3)
 
 Place = tuple[str, str, str]
@@ -109,7 +107,7 @@ class Flag:
         ignore: Ignore | None = None,
         _place: Place | None = None,
     ) -> None:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not FLAG_NAME.fullmatch(name):
             raise ConfigError(
                 f"Flag({name!r}): a name has 1 to 100 letters, digits, '_', '.' or '-', "
                 "such as 'feed.ranking'",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from degrade.core.records import ControlState, Hold, LevelOrder
+from degrade.core.words import EVERYONE
 
 if TYPE_CHECKING:
     from degrade.runtime.watch import Watch
     from degrade.stores.local import LocalHolds
 
-__all__ = ("EVERYONE", "Layer", "Orders")
-
-EVERYONE = "*"
+__all__ = ("Layer", "Orders")
 
 Layer = Literal["hold", "everyone", "level"]
 

@@ -71,6 +71,9 @@ class MemoryStore:
     def url(self) -> str:
         return "memory://"
 
+    def now(self) -> float:
+        return self._clock.wall()
+
     def read(self) -> ControlState:
         with self._lock:
             self._check()

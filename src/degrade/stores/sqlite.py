@@ -121,6 +121,9 @@ class SQLiteStore:
     def url(self) -> str:
         return f"sqlite:///{self.path}"
 
+    def now(self) -> float:
+        return self._clock.wall()
+
     def read(self) -> ControlState:
         stamp = self._log_stamp()
         with self._using() as connection:

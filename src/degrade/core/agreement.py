@@ -1,0 +1,165 @@
+"""Whether what a store shows now may be believed, and what to write when it may not.
+
+A store that lives on several machines can be emptied, lose a key, or go back to an older state.
+So a missing record is no release: each life of a store has a random id, the incarnation, which
+stands in two places, and every change raises its epoch.
+
+    known   shown                                            standing
+    -       nothing at all                                   BEGIN     a new namespace
+    -       a whole life                                     TAKE
+    -       half a life: a marker is missing or differs      RESTORE   from what is left
+    (I, e)  I, epoch e or later                              TAKE
+    (I, e)  I, epoch before e                                BACK      RESTORE when seen again
+    (I, e)  J, which continues I from at least e             TAKE      somebody has restored
+    (I, e)  anything else, also nothing                      RESTORE
+
+A restored store is a new incarnation that names the lives it continues, and up to which epoch:
+its lineage. Whoever knows more of one of them restores once more, so all end with one state.
+
+Invariants of `merged`:
+- of each flag, and of the level, the newest record wins: an order or the release of one, by
+  server time, then epoch; what only one side has is kept;
+- an end of an `off` is never forgotten;
+- the epoch is above all that were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar
+
+from degrade.core.records import ControlState, Hold, LevelOrder, Release
+
+__all__ = ("LINEAGE_CAP", "Life", "Standing", "judged", "lineage_of", "merged")
+
+LINEAGE_CAP = 16
+"""Lives that a lineage names; the oldest go first."""
+
+
+class Standing(Enum):
+    """What to do with what a store shows."""
+
+    BEGIN = "begin"
+    TAKE = "take"
+    BACK = "back"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What a store shows of its life.
+
+    Attributes:
+        markers: The incarnation in each of the two places; None where it is missing.
+        epoch: The epoch; None when it is missing.
+        lineage: Lives that this one continues, with the last epoch of each.
+        empty: Nothing else is there either.
+    """
+
+    markers: tuple[str | None, str | None]
+    epoch: int | None
+    lineage: Mapping[str, int] = field(default_factory=dict)
+    empty: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether both markers are there and agree, and there is an epoch."""
+        first, second = self.markers
+        return first is not None and first == second and self.epoch is not None
+
+
+RecordT = TypeVar("RecordT", Hold, LevelOrder)
+_DatedT = TypeVar("_DatedT", Hold, LevelOrder, Release)
+
+
+def judged(known: tuple[str, int] | None, shown: Life) -> Standing:
+    """Return what to do with what a store shows.
+
+    Args:
+        known: Incarnation and epoch of the newest state that was read live; None without one.
+        shown: What the store shows now, read after `known` was learnt.
+    """
+    if not shown.whole or shown.epoch is None:
+        blank = shown.empty and shown.markers == (None, None) and shown.epoch is None
+        return Standing.BEGIN if blank and known is None else Standing.RESTORE
+    if known is None:
+        return Standing.TAKE
+    incarnation, epoch = known
+    if shown.markers[0] == incarnation:
+        return Standing.TAKE if shown.epoch >= epoch else Standing.BACK
+    continued = shown.lineage.get(incarnation)
+    return Standing.RESTORE if continued is None or continued < epoch else Standing.TAKE
+
+
+def lineage_of(*lives: tuple[str | None, int, Mapping[str, int]]) -> dict[str, int]:
+    """Return the lineage of a life that continues others: `(incarnation, epoch, its lineage)`."""
+    found: dict[str, int] = {}
+    for _, _, before in lives:
+        for name, epoch in before.items():
+            found[name] = max(epoch, found.get(name, 0))
+    for own, epoch, _ in lives:
+        if own is not None:
+            found[own] = max(epoch, found.pop(own, 0))  # to the end: the newest
+    return dict(list(found.items())[-LINEAGE_CAP:])
+
+
+def merged(known: ControlState, shown: ControlState) -> ControlState:
+    """Return what two states of a store add up to, as a state of a new incarnation.
+
+    Args:
+        known: The newest state that was read live.
+        shown: What the store shows now.
+
+    Returns:
+        The state; `incarnation` is left to the caller, `now` is that of `shown`.
+    """
+    names = {*known.holds, *known.released, *shown.holds, *shown.released}
+    holds: dict[str, Hold] = {}
+    released: dict[str, Release] = {}
+    for name in sorted(names):
+        hold, release = _newest(
+            (known.holds.get(name), known.released.get(name)),
+            (shown.holds.get(name), shown.released.get(name)),
+        )
+        if hold is not None:
+            holds[name] = hold
+        elif release is not None:
+            released[name] = release
+    level, level_released = _newest(
+        (known.level, known.level_released), (shown.level, shown.level_released)
+    )
+    return shown.model_copy(
+        update={
+            "epoch": max(known.epoch, shown.epoch) + 1,
+            "holds": holds,
+            "released": released,
+            "level": level,
+            "level_released": level_released,
+            "off_ended": _latest(known.off_ended, shown.off_ended),
+            "verdicts": {**known.verdicts, **shown.verdicts},
+        }
+    )
+
+
+def _newest(
+    known: tuple[RecordT | None, Release | None], shown: tuple[RecordT | None, Release | None]
+) -> tuple[RecordT | None, Release | None]:
+    """Return the order, or the release, that is newest; the known one between equals."""
+    order = _later(known[0], shown[0])
+    release = _later(known[1], shown[1])
+    if order is None or release is None:
+        return order, release
+    over = (release.at, release.epoch) > (order.at, order.epoch)
+    return (None, release) if over else (order, None)
+
+
+def _later(known: _DatedT | None, shown: _DatedT | None) -> _DatedT | None:
+    if known is None or shown is None:
+        return known or shown
+    return shown if (shown.at, shown.epoch) > (known.at, known.epoch) else known
+
+
+def _latest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(one.get(name, 0.0), other.get(name, 0.0)) for name in {**one, **other}}

@@ -1,0 +1,344 @@
+"""The two hashes that hold the state: reading them, and what to write for a new state.
+
+    holds     flag -> hold            the operator's desk: written by us and by hand
+    control   hold:flag -> the same   what is in force; a desk that differs was changed by hand
+              released:flag, off_ended:flag, verdict:flag, level, level_released,
+              epoch, head, lineage, not_before, capped, fence, v
+    both      _incarnation            the life of the store
+
+What is on the desk and means nothing changes nothing: the record in `control` stays in force.
+Fields that this release does not know are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from degrade.core.agreement import Life
+from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
+from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode
+from degrade.errors import ConfigError
+from degrade.stores.apply import Head
+from degrade.stores.redis.link import Command
+from degrade.units import Duration, seconds
+
+__all__ = (
+    "BY_HAND",
+    "INCARNATION",
+    "NO_REASON",
+    "Fields",
+    "View",
+    "after_changes",
+    "body_of",
+    "changes",
+    "commands_of",
+    "named",
+    "view",
+)
+
+INCARNATION = "_incarnation"
+BY_HAND = "redis-cli"
+"""The actor of what was written without us."""
+
+NO_REASON = "none given"
+
+_SCHEMA = "1"
+_KINDS: dict[str, type[BaseModel]] = {
+    "hold": Hold,
+    "released": Release,
+    "verdict": FleetVerdict,
+    "level": LevelOrder,
+    "level_released": Release,
+}
+_WORDS = {mode.value: mode for mode in HoldMode}
+_SHOWN = 80
+_MAX_BYTES = 64 * 1024
+"""A hold larger than this means nothing."""
+
+Fields = Mapping[str, bytes]
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+class _Written(BaseModel):
+    """A hold as a human writes it: a mode, and what else they care to say."""
+
+    model_config = ConfigDict(extra="ignore", defer_build=True)
+
+    mode: HoldMode
+    dial: float = Field(default=1.0, gt=0, le=1)
+    actor: str = BY_HAND
+    reason: str = NO_REASON
+    until: float | None = None
+    for_: Duration | None = Field(default=None, alias="for")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the two hashes say.
+
+    Attributes:
+        life: Of the store.
+        state: What is in force, hand-written changes not included.
+        by_hand: Flag to the hold that was written by hand, None for one that was deleted.
+        head: The end of the log.
+        holds, control: The raw fields.
+        unreadable: Fields of `control` that another release wrote in a way that this one cannot
+            read; what was known of them stays.
+    """
+
+    life: Life
+    state: ControlState
+    by_hand: Mapping[str, Hold | None]
+    head: Head
+    holds: Fields
+    control: Fields
+    unreadable: frozenset[str] = frozenset()
+
+
+def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: float) -> View:
+    """Read the two hashes at a server time; never raises, whatever is in them."""
+    desk, kept = named(holds), named(control)
+    incarnation = _text(kept.get(INCARNATION))
+    life = Life(
+        markers=(incarnation, _text(desk.get(INCARNATION))),
+        epoch=_number(kept.get("epoch")),
+        lineage=_lineage(kept.get("lineage")),
+        empty=not (desk.keys() | kept.keys()) - {INCARNATION},
+    )
+    standing = _group(kept, "hold:", Hold)
+    by_hand: dict[str, Hold | None] = {}
+    nonsense: dict[str, str] = {}
+    for name, raw in desk.items():
+        if name == INCARNATION:
+            continue
+        if raw == kept.get(f"hold:{name}"):
+            if name not in standing:
+                nonsense[name] = _shortened(raw)
+            continue
+        fit = name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
+        ours = None if life.whole else _record(Hold, raw)
+        if fit and ours is not None and ours.epoch > 0:  # its copy was lost, or is another
+            standing[name] = max(ours, standing.get(name, ours), key=lambda hold: hold.epoch)
+        elif fit and (written := _by_hand(raw, now)) is not None:
+            by_hand[name] = written
+        else:
+            nonsense[name] = _shortened(raw)
+    if life.whole:
+        by_hand |= {name: None for name in standing if name not in desk}
+    state = ControlState(
+        incarnation=incarnation or "",
+        epoch=life.epoch or 0,
+        now=now,
+        holds=standing,
+        level=_record(LevelOrder, kept.get("level")),
+        released=_group(kept, "released:", Release),
+        level_released=_record(Release, kept.get("level_released")),
+        off_ended={
+            name.partition(":")[2]: at
+            for name, raw in kept.items()
+            if name.startswith("off_ended:") and (at := _real(raw)) is not None
+        },
+        verdicts=_group(kept, "verdict:", FleetVerdict),
+        not_before=_real(kept.get("not_before")) or 0.0,
+        capped=tuple((_text(kept.get("capped")) or "").split()),
+        nonsense=nonsense,
+    )
+    unreadable = {
+        name
+        for name in kept
+        if (kind := name.partition(":")[0]) in _KINDS and _record(_KINDS[kind], kept[name]) is None
+    }
+    return View(
+        life=life, state=state, by_hand=by_hand, head=_head(kept.get("head")),
+        holds=desk, control=kept, unreadable=frozenset(unreadable),
+    )  # fmt: skip
+
+
+def changes(
+    before: View, after: ControlState, head: Head, *, lineage: Mapping[str, int] | None = None
+) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """Return what to write so that the hashes say `after`: field to value, None to remove it.
+
+    Args:
+        before: What they say now. Of what is the same in both states nothing is written, unless
+            the desk differs from it.
+        after: What they shall say.
+        head: The end of the log then.
+        lineage: Of a new incarnation; None keeps the old one.
+
+    Returns:
+        The fields of `holds` and those of `control`.
+    """
+    desk, kept = _changed_holds(before, after)
+    state = before.state
+    _diff(kept, "released:", state.released, after.released)
+    _diff(kept, "verdict:", state.verdicts, after.verdicts)
+    for name in {*state.off_ended, *after.off_ended}:
+        at = after.off_ended.get(name)
+        kept[f"off_ended:{name}"] = None if at is None else repr(at)
+    kept["level"] = None if after.level is None else body_of(after.level)
+    end = after.level_released
+    kept["level_released"] = None if end is None else body_of(end)
+    kept["capped"] = " ".join(after.capped) or None
+    kept["not_before"] = repr(after.not_before)
+    kept["epoch"] = str(after.epoch)
+    kept["head"] = f"{head.seq} {head.link}"
+    if lineage is not None:
+        desk[INCARNATION] = kept[INCARNATION] = after.incarnation
+        kept["lineage"] = json.dumps(lineage, separators=(",", ":"))
+        kept["v"] = _SCHEMA
+    for name in ("level", "level_released"):
+        if name in before.unreadable and getattr(after, name) == getattr(state, name):
+            del kept[name]
+    return desk, {
+        name: value for name, value in kept.items() if _text(before.control.get(name)) != value
+    }
+
+
+def _changed_holds(
+    before: View, after: ControlState
+) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    desk: dict[str, str | None] = {}
+    kept: dict[str, str | None] = {}
+    for name in {*before.state.holds, *after.holds, *before.by_hand}:
+        hold, known = after.holds.get(name), f"hold:{name}"
+        raw, same = before.control.get(known), hold == before.state.holds.get(name)
+        if hold is None:
+            value = kept[known] = None
+        elif same and raw is not None:
+            value = raw.decode()
+        else:
+            value = kept[known] = body_of(hold)
+        # Nonsense is shown by `status` until somebody repairs it; what a hand wrote waits to be
+        # adopted.
+        stays = same and (name in before.state.nonsense or name in before.by_hand)
+        if _text(before.holds.get(name)) != value and not stays:
+            desk[name] = value
+    return desk, kept
+
+
+def commands_of(key: str, fields: Mapping[str, str | None]) -> list[Command]:
+    """Return the commands that write fields of a hash."""
+    written = {name: value for name, value in fields.items() if value is not None}
+    removed = [name for name, value in fields.items() if value is None]
+    found: list[Command] = []
+    if written:
+        found.append(("HSET", key, *(word for pair in written.items() for word in pair)))
+    if removed:
+        found.append(("HDEL", key, *removed))
+    return found
+
+
+def after_changes(fields: Fields, written: Mapping[str, str | None]) -> dict[str, bytes]:
+    """Return what a hash holds after fields were written."""
+    found = dict(fields)
+    for name, value in written.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = value.encode()
+    return found
+
+
+def body_of(record: BaseModel) -> str:
+    """Return a record as it is stored: JSON without spaces."""
+    return record.model_dump_json()
+
+
+def _diff(
+    kept: dict[str, str | None],
+    prefix: str,
+    old: Mapping[str, BaseModel],
+    new: Mapping[str, BaseModel],
+) -> None:
+    for name in {*old, *new}:
+        record = new.get(name)
+        if record != old.get(name):
+            kept[f"{prefix}{name}"] = None if record is None else body_of(record)
+
+
+def _by_hand(raw: bytes, now: float) -> Hold | None:
+    """Return the hold that a human meant, None when it cannot be told."""
+    if len(raw) > _MAX_BYTES:
+        return None
+    word = raw.strip().lower().decode("ascii", "ignore")
+    if word in _WORDS:
+        return Hold(mode=_WORDS[word], actor=BY_HAND, reason=NO_REASON, at=now)
+    written = _record(_Written, raw)
+    if written is None or (written.mode is not HoldMode.DEGRADED and written.dial != 1):
+        return None
+    until = written.until
+    if written.for_ is not None:
+        try:
+            until = now + seconds(written.for_, what="for")
+        except ConfigError:
+            return None
+    return Hold(
+        mode=written.mode,
+        dial=written.dial,
+        actor=written.actor[:200] or BY_HAND,
+        reason=written.reason[:1_000] or NO_REASON,
+        at=now,
+        until=until,
+    )
+
+
+def named(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    """Return raw fields with their names as text; bytes that are no text are spelled out."""
+    return {name.decode("utf-8", "backslashreplace"): raw for name, raw in fields.items()}
+
+
+def _shortened(raw: bytes) -> str:
+    return raw[:_SHOWN].decode("utf-8", "backslashreplace")
+
+
+def _group(fields: Fields, prefix: str, kind: type[RecordT]) -> dict[str, RecordT]:
+    return {
+        name[len(prefix) :]: record
+        for name, raw in sorted(fields.items())
+        if name.startswith(prefix) and (record := _record(kind, raw)) is not None
+    }
+
+
+def _record(kind: type[RecordT], raw: bytes | None) -> RecordT | None:
+    if raw is None or len(raw) > _MAX_BYTES:
+        return None
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError:
+        return None
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode("utf-8", "backslashreplace")
+
+
+def _number(raw: bytes | None) -> int | None:
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) <= 18 else None
+
+
+def _real(raw: bytes | None) -> float | None:
+    try:
+        return None if raw is None else float(raw)
+    except ValueError:
+        return None
+
+
+def _lineage(raw: bytes | None) -> dict[str, int]:
+    try:
+        found: Any = json.loads(raw or b"{}")
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: epoch for name, epoch in found.items() if isinstance(epoch, int)}
+
+
+def _head(raw: bytes | None) -> Head:
+    seq, _, link = (raw or b"0 ").partition(b" ")
+    return Head(_number(seq) or 0, _text(link) or "")

@@ -1,0 +1,368 @@
+"""Heartbeats, votes, verdicts and leases of a fleet in Redis.
+
+    instances           instance -> its newest heartbeat
+    votes               "flag instance" -> {v, cause}
+    deadlines           field of either -> when it ends, in server time; judged by us, swept by all
+    lease:count         who counts the votes, for a second
+    lease:probe:<flag>  "instance token": who has the first recovery step of a verdict
+
+Votes are one field an instance, so that a write that is repeated, or comes late, counts once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from degrade.core import quorum
+from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport
+from degrade.ports import Draft
+from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts
+from degrade.stores.redis.keys import Keys
+from degrade.stores.redis.ledger import Ledger
+from degrade.stores.redis.link import Check, Command, Link
+
+__all__ = ("FORGET_S", "PROBE_S", "VOTE_S", "RedisFleet")
+
+FORGET_S: Final = 600.0
+"""Heartbeats older than this are swept, seconds."""
+VOTE_S: Final = 30.0
+"""A vote that its voter does not repeat ends after so long, seconds."""
+PROBE_S: Final = 5.0
+"""A probe lease that its holder does not renew ends after so long, seconds."""
+
+_COUNT_MS = 900
+_LATE_S = 2.0
+_SWEEP = 50
+
+
+class RedisFleet:
+    """What joins the processes of a namespace; `RedisStore.fleet`.
+
+    Args:
+        link: The way to the server.
+        keys: Of the namespace.
+        ledger: Its state.
+    """
+
+    def __init__(self, link: Link, keys: Keys, ledger: Ledger) -> None:
+        self._link = link
+        self._keys = keys
+        self._ledger = ledger
+        self._voted: dict[str, frozenset[str]] = {}
+
+    # ------------------------------------------------------------------ hints
+
+    def listen(
+        self, hear: Callable[[ControlState | None], None], stopping: Callable[[], bool]
+    ) -> None:
+        heard = self._ledger.heard
+        self._link.listen(self._keys.hint, lambda message: heard(message, hear), stopping)
+
+    # ------------------------------------------------------------------ heartbeats and votes
+
+    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> None:
+        keys, now = self._keys, self._ledger.now()
+        said = report.model_copy(update={"at": now})
+        ends: dict[str, float] = {report.id: now + FORGET_S}
+        commands: list[Command] = [("HSET", keys.instances, report.id, said.model_dump_json())]
+        fields = {_vote_field(flag, report.id): cause for flag, cause in votes.items()}
+        if fields:
+            written = [word for field, cause in fields.items() for word in (field, _vote(cause))]
+            commands.append(("HSET", keys.votes, *written))
+            ends |= dict.fromkeys(fields, now + VOTE_S)
+        gone = self._voted.get(report.id, frozenset()) - fields.keys()
+        if gone:
+            commands += [("HDEL", keys.votes, *gone), ("ZREM", keys.deadlines, *gone)]
+        commands += [
+            ("ZADD", keys.deadlines, *(word for name, end in ends.items() for word in (end, name))),
+            (
+                "ZRANGEBYSCORE", keys.deadlines, "-inf", now, "WITHSCORES", "LIMIT", 0, _SWEEP,
+            ),
+        ]  # fmt: skip
+        result = self._transact([], commands)
+        if result is None:
+            return
+        self._voted = {report.id: frozenset(fields)}
+        self._sweep(result[-1])
+
+    def goodbye(self, instance: str) -> None:
+        """Forget an instance and its votes."""
+        keys = self._keys
+        fields = list(self._voted.pop(instance, frozenset()))
+        commands: list[Command] = [
+            ("HDEL", keys.instances, instance),
+            ("ZREM", keys.deadlines, instance, *fields),
+        ]
+        if fields:
+            commands.append(("HDEL", keys.votes, *fields))
+        self._transact([], commands)
+
+    def instances(self, *, within_s: float) -> list[InstanceReport]:
+        """Return the heartbeats of the last `within_s` seconds, newest first."""
+        clock, found = self._link.read(
+            self._keys.instances, [("TIME",), ("HGETALL", self._keys.instances)]
+        )
+        self._ledger.note_time(float(clock[0]) + float(clock[1]) / 1e6)
+        oldest = self._ledger.now() - within_s
+        recent = [report for report in _reports(found.values()) if report.at >= oldest]
+        return sorted(recent, key=lambda report: (-report.at, report.id))
+
+    # ------------------------------------------------------------------ verdicts
+
+    def decide(self, instance: str) -> tuple[Event, ...]:
+        keys, lease = self._keys, self._keys.lease("count")
+        found = self._transact(
+            [Check(("GET", lease), None)],
+            [
+                ("SET", lease, instance, "PX", _COUNT_MS),
+                ("HGETALL", keys.instances),
+                ("HGETALL", keys.votes),
+                ("ZRANGEBYSCORE", keys.deadlines, self._ledger.now(), "+inf"),
+                ("HLEN", keys.flags),
+            ],
+            keys=[lease, keys.flags],
+        )
+        if found is None:
+            return ()
+        _, instances, votes, alive, declared = found
+        reports = _reports(instances[1::2])
+        ballots = _ballots(votes, frozenset(alive))
+
+        def decided(state: ControlState, head: Head, now: float) -> Written:
+            decision = quorum.decide(
+                now=now,
+                not_before=state.not_before,
+                live=quorum.live_instances(reports, now),
+                active=quorum.active_flags(reports),
+                votes=ballots,
+                standing=state.verdicts,
+                declared=int(declared),
+                epoch=state.epoch + 1,
+            )
+            return _with_decision(state, head, decision, instance, now)
+
+        return self._ledger.write(decided)
+
+    def take_probe(self, flag: str, instance: str) -> int | None:
+        keys, lease = self._keys, self._keys.lease(f"probe:{flag}")
+        clock, held, verdict, fence = self._link.read(
+            keys.control,
+            [
+                ("TIME",),
+                ("GET", lease),
+                ("HGET", keys.control, f"verdict:{flag}"),
+                ("HGET", keys.control, "fence"),
+            ],
+        )
+        self._ledger.note_time(float(clock[0]) + float(clock[1]) / 1e6)
+        standing = self._verdict(flag)
+        if verdict is None or standing is None or standing.recovering:
+            return None
+        if held is not None:
+            holder, _, token = held.decode().rpartition(" ")
+            if holder != instance:
+                return None
+            renewed = self._transact(
+                [Check(("GET", lease), held)],
+                [("PEXPIRE", lease, int(PROBE_S * 1e3))],
+                keys=[lease],
+            )
+            return None if renewed is None else int(token)
+        if standing.retry_at > self._ledger.now():
+            return None
+        token = int(fence or 0) + 1
+        taken = self._transact(
+            [
+                Check(("GET", lease), None),
+                Check(("HGET", keys.control, "fence"), fence),
+                Check(("HGET", keys.control, f"verdict:{flag}"), verdict),
+            ],
+            [
+                ("HSET", keys.control, "fence", token),
+                ("SET", lease, f"{instance} {token}", "PX", int(PROBE_S * 1e3)),
+            ],
+            keys=[lease],
+        )
+        return None if taken is None else token
+
+    def give_probe(self, flag: str, instance: str, token: int, *, retry_in_s: float) -> None:
+        def postponed(state: ControlState, head: Head, now: float) -> Written:
+            verdict = state.verdicts.get(flag)
+            if verdict is None:
+                return Written(state, (), head)
+            later = verdict.model_copy(update={"retry_at": now + retry_in_s})
+            cause = f"the first step failed; the next one in {retry_in_s:.1f} s"
+            return _moved(state, head, {flag: later}, instance=instance, cause=cause, now=now)
+
+        self._fenced(flag, instance, token, postponed)
+
+    def recovering(self, flag: str, instance: str, token: int) -> tuple[Event, ...]:
+        def begun(state: ControlState, head: Head, now: float) -> Written:
+            verdict = state.verdicts.get(flag)
+            if verdict is None or verdict.recovering:
+                return Written(state, (), head)
+            on = verdict.model_copy(update={"recovering": True})
+            cause = "the first step was kept"
+            return _moved(state, head, {flag: on}, instance=instance, cause=cause, now=now)
+
+        return self._fenced(flag, instance, token, begun)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _fenced(
+        self,
+        flag: str,
+        instance: str,
+        token: int,
+        decide: Callable[[ControlState, Head, float], Written],
+    ) -> tuple[Event, ...]:
+        """Write a change and give the lease back, if it still is the one with this token."""
+        lease = self._keys.lease(f"probe:{flag}")
+        return self._ledger.write(
+            decide,
+            checks=[Check(("GET", lease), f"{instance} {token}")],
+            commands=[("DEL", lease)],
+            keys=[lease],
+        )
+
+    def _verdict(self, flag: str) -> FleetVerdict | None:
+        """Return the standing verdict on a flag, read anew if it is not known yet."""
+        known = self._ledger.known
+        found = None if known is None else known.state.verdicts.get(flag)
+        return found if found is not None else self._ledger.read().verdicts.get(flag)
+
+    def _transact(
+        self, checks: Sequence[Check], commands: Sequence[Command], *, keys: Sequence[str] = ()
+    ) -> tuple[Any, ...] | None:
+        """Run commands on the keys of the fleet; None when a check failed, or it was too late."""
+        names = self._keys
+        result = self._link.transact(
+            [names.control, names.instances, names.votes, names.deadlines, *keys],
+            checks,
+            commands,
+            deadline=self._ledger.server_now() + _LATE_S,
+        )
+        self._ledger.note_time(result.now)
+        return result.replies if result.done else None
+
+    def _sweep(self, dead: Sequence[bytes]) -> None:
+        """Remove what ended, unless it came back meanwhile."""
+        if not dead:
+            return
+        names, keys = list(dead[::2]), self._keys
+        self._transact(
+            [
+                Check(("ZSCORE", keys.deadlines, name), score)
+                for name, score in zip(names, dead[1::2], strict=True)
+            ],
+            [
+                ("ZREM", keys.deadlines, *names),
+                ("HDEL", keys.votes, *names),
+                ("HDEL", keys.instances, *names),
+            ],
+        )
+
+
+def _with_decision(
+    state: ControlState, head: Head, decision: quorum.Decision, instance: str, now: float
+) -> Written:
+    """Return the state and the events after a count of the votes."""
+    drafts = []
+    verdicts = {flag: kept for flag, kept in state.verdicts.items() if flag not in decision.over}
+    for flag, verdict in decision.begun.items():
+        verdicts[flag] = verdict
+        drafts.append(
+            Draft(
+                type="fleet_degraded", flag=flag, actor=AUTOMATION, instance=instance,
+                cause=f"{verdict.voters} of {verdict.live} instances: {verdict.cause}",
+                evidence=verdict.model_dump(mode="json"),
+            )
+        )  # fmt: skip
+    drafts += [
+        Draft(
+            type="fleet_over", flag=flag, actor=AUTOMATION, instance=instance,
+            cause=decision.counts[flag].text,
+        )
+        for flag in decision.over
+    ]  # fmt: skip
+    drafts += [
+        Draft(
+            type="fleet_capped", flag=flag, actor=AUTOMATION, instance=instance,
+            cause=f"{decision.counts[flag].text}, but {len(verdicts)} flags are degraded by the "
+            "fleet already; nothing more is done by itself: order a level, or hold it",
+        )
+        for flag in decision.capped
+        if flag not in state.capped
+    ]  # fmt: skip
+    if not drafts and set(state.capped) == set(decision.capped):
+        return Written(state, (), head)
+    after = state.model_copy(
+        update={
+            "epoch": state.epoch + 1,
+            "now": now,
+            "verdicts": verdicts,
+            "capped": decision.capped,
+        }
+    )
+    return append_drafts(after, head, drafts, now=now)
+
+
+def _moved(
+    state: ControlState,
+    head: Head,
+    verdicts: Mapping[str, FleetVerdict],
+    *,
+    instance: str,
+    cause: str,
+    now: float,
+) -> Written:
+    after = state.model_copy(
+        update={"epoch": state.epoch + 1, "now": now, "verdicts": {**state.verdicts, **verdicts}}
+    )
+    drafts = [
+        Draft(
+            type="fleet_recovering", flag=flag, actor=AUTOMATION, instance=instance, cause=cause,
+            evidence=verdict.model_dump(mode="json"),
+        )
+        for flag, verdict in verdicts.items()
+    ]  # fmt: skip
+    return append_drafts(after, head, drafts, now=now)
+
+
+def _vote_field(flag: str, instance: str) -> str:
+    return f"{flag} {instance}"
+
+
+def _vote(cause: str) -> str:
+    return json.dumps({"v": 1, "cause": cause}, separators=(",", ":"))
+
+
+def _ballots(votes: Sequence[bytes], alive: frozenset[bytes]) -> dict[str, dict[str, str]]:
+    """Return flag to instance to cause, of the votes whose deadline is not past."""
+    found: dict[str, dict[str, str]] = {}
+    for field, body in zip(votes[::2], votes[1::2], strict=True):
+        flag, _, instance = field.decode("utf-8", "replace").rpartition(" ")
+        if field in alive:
+            found.setdefault(flag, {})[instance] = _cause(body)
+    return found
+
+
+def _cause(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["cause"])
+    except (ValueError, KeyError, TypeError):
+        return "unknown"  # of another release: a vote all the same
+
+
+def _reports(bodies: Any) -> list[InstanceReport]:
+    found = []
+    for body in bodies:
+        try:
+            found.append(InstanceReport.model_validate_json(body))
+        except ValidationError:  # of another release: it can neither vote nor be shown
+            continue
+    return found

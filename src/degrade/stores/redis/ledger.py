@@ -1,0 +1,463 @@
+"""The state of a namespace as one process knows it, and every change of it.
+
+    look    two hashes in one read; what was known before tells whether they may be believed
+    settle  adopt what was written by hand, begin a life, or restore one that was lost
+    write   decide in Python, then one script: only if nothing moved meanwhile, and it is not
+            late, write, raise the epoch, append the events and publish the hint; else again
+
+When nothing can be written, what is known, and what was written by hand, is in force all the
+same.
+
+Invariants: what is known was read live; it is replaced only by what was read later; a store
+that shows less than what is known never takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from degrade.clock import Clock
+from degrade.core.agreement import Standing, judged, lineage_of, merged
+from degrade.core.records import ControlState, Event, Hold
+from degrade.errors import StoreError
+from degrade.ports import Change, Draft
+from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts, apply_change
+from degrade.stores.redis import hints
+from degrade.stores.redis.fields import (
+    BY_HAND,
+    INCARNATION,
+    NO_REASON,
+    View,
+    after_changes,
+    changes,
+    commands_of,
+    named,
+    view,
+)
+from degrade.stores.redis.keys import Keys
+from degrade.stores.redis.link import Check, Command, Link
+from degrade.stores.redis.log import RedisLog
+
+__all__ = ("NOT_BEFORE_S", "Ledger")
+
+log = logging.getLogger("degrade.stores")
+
+NOT_BEFORE_S = 15.0
+"""No fleet verdict comes so soon after a new incarnation, seconds: the votes are gone, too."""
+
+_LATE_S = 2.0
+"""How long a write may be under way, seconds of server time."""
+_TRIES = 60
+_LONGEST_WAIT_S = 0.05
+
+Decide = Callable[[ControlState, Head, float], Written]
+
+
+class Ledger:
+    """Reads and writes the state.
+
+    Args:
+        link: The way to the server.
+        keys: Of the namespace.
+        log: The stream of events.
+        clock: For the time between two readings of the server's time.
+        server_time: Whether the store's time is the server's; else it is the clock's wall time.
+        writer: Who writes what no instance does for itself.
+        rng: Randomness of waits and ids.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        events: RedisLog,
+        *,
+        clock: Clock,
+        server_time: bool,
+        writer: str,
+        rng: random.Random,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._events = events
+        self._clock = clock
+        self._server_time = server_time
+        self._writer = writer
+        self._rng = rng
+        self._lock = threading.Lock()  # of what follows; never held during a round trip
+        self._known: View | None = None
+        self._known_at = float("-inf")
+        self._hinted: tuple[ControlState, float] | None = None
+        self._strikes = 0
+        self._ahead_s: float | None = None
+        self._told: set[tuple[str, str]] = set()
+
+    # ------------------------------------------------------------------ time
+
+    def now(self) -> float:
+        """Return the store's time without asking; the wall time before the first reading."""
+        if not self._server_time:
+            return self._clock.wall()
+        return self.server_now()
+
+    def server_now(self) -> float:
+        """Return the server's time without asking; the wall time before the first reading."""
+        ahead_s = self._ahead_s
+        return self._clock.wall() if ahead_s is None else self._clock.monotonic() + ahead_s
+
+    def note_time(self, server_s: float) -> None:
+        """Note the server's time, read just now."""
+        self._ahead_s = server_s - self._clock.monotonic()
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def known(self) -> View | None:
+        """What was read last."""
+        return self._known
+
+    def read(self) -> ControlState:
+        """Return the state, settled.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        for attempt in range(_TRIES):
+            known, asked_at = self._known, self._clock.monotonic()
+            found = self._filled(self._look(), known)
+            standing = self._judge(known, found)
+            if standing is Standing.TAKE and not found.by_hand:
+                return self._learn(found, asked_at)
+            if standing is Standing.BACK and known is not None:
+                return known.state.model_copy(update={"now": self.now()})
+            try:
+                made = self._settle(known, found, standing)
+            except StoreError as error:
+                self._say("unwritten", str(error), "%s; what is known stays in force", error)
+                return self._unwritten(known, found, standing, asked_at)
+            if made is not None:
+                self._learn(made, asked_at)
+                if not made.by_hand:
+                    return made.state
+            else:
+                self._pause(attempt)
+        raise self._too_busy("read")
+
+    def changed(self) -> bool:
+        """Return whether the state wants to be read; one round trip, of plain reads."""
+        known = self._known
+        if known is None or known.by_hand or self._hinted is not None or self._strikes:
+            return True
+        keys = self._keys
+        clock, holds, marks = self._link.read(
+            keys.control,
+            [
+                ("TIME",),
+                ("HGETALL", keys.holds),
+                ("HMGET", keys.control, INCARNATION, "epoch"),
+            ],
+        )
+        self.note_time(_seconds(clock))
+        wanted = [known.control.get(INCARNATION), known.control.get("epoch")]
+        return list(marks) != wanted or named(holds) != known.holds
+
+    def heard(self, message: bytes | None, hear: Callable[[ControlState | None], None]) -> None:
+        """Take a message of the hint channel; None means that some may have been lost.
+
+        Calls `hear` with the new state if the message was enough to know it, with None if the
+        state wants to be read, and not at all if it says what is known already.
+        """
+        hint = None if message is None else hints.parsed(message)
+        state = None
+        with self._lock:
+            known = self._known
+            if known is not None and hint is not None:
+                latest = known.state if self._hinted is None else self._hinted[0]
+                if latest.incarnation == hint.incarnation and hint.epoch <= latest.epoch:
+                    return
+                state = hints.applied(latest, hint, now=self.now())
+                if state is not None:
+                    self._hinted = (state, self._clock.monotonic())
+        hear(state)
+
+    # ------------------------------------------------------------------ writing
+
+    def write(
+        self,
+        decide: Decide,
+        *,
+        checks: Sequence[Check] = (),
+        commands: Sequence[Command] = (),
+        keys: Sequence[str] = (),
+    ) -> tuple[Event, ...]:
+        """Write what a decision makes of the state, with its events and the hint.
+
+        Args:
+            decide: Called with the newest state, and again whenever another writer was faster.
+            checks: What else must be so; where it is not, nothing is written or returned.
+            commands: What else to write.
+            keys: The keys that those touch.
+
+        Raises:
+            StoreError: It cannot be read or written, or not in time.
+        """
+        fresh = False
+        for attempt in range(_TRIES):
+            known = self._known
+            if known is None or (known.by_hand and not fresh):
+                self.read()
+                fresh = True
+                continue
+            written = decide(known.state, known.head, self.now())
+            if not written.events and written.state is known.state:
+                if fresh:
+                    return ()
+                self.read()  # what is known may be old: look before there is nothing to do
+                fresh = True
+                continue
+            asked_at = self._clock.monotonic()
+            wanted, kept = self._commit(known, written, checks=checks, more=commands, keys=keys)
+            if not wanted:
+                return ()
+            if kept is not None:
+                self._learn(kept, asked_at)
+                return written.events
+            if attempt:
+                self._pause(attempt)
+            self.read()
+            fresh = True
+        raise self._too_busy("change")
+
+    # ------------------------------------------------------------------ helpers
+
+    def _look(self) -> View:
+        keys = self._keys
+        clock, holds, control = self._link.read(
+            keys.control,
+            [("TIME",), ("HGETALL", keys.holds), ("HGETALL", keys.control)],
+        )
+        self.note_time(_seconds(clock))
+        return view(holds, control, now=self.now())
+
+    def _filled(self, found: View, known: View | None) -> View:
+        """Return a view with what was known in the place of what cannot be read."""
+        if not found.unreadable:
+            return found
+        for name in found.unreadable:
+            self._say(
+                "unreadable", name, "%s was written by another release; it stays as known", name
+            )
+        if known is None:
+            return found
+        update: dict[str, Any] = {}
+        for name in found.unreadable:
+            kind, _, flag = name.partition(":")
+            if kind in ("level", "level_released"):
+                update[kind] = getattr(known.state, kind)
+                continue
+            place = {"hold": "holds", "released": "released", "verdict": "verdicts"}[kind]
+            record = getattr(known.state, place).get(flag)
+            if record is not None:
+                records = update.setdefault(place, dict(getattr(found.state, place)))
+                records[flag] = record
+        return replace(found, state=found.state.model_copy(update=update))
+
+    def _judge(self, known: View | None, found: View) -> Standing:
+        before = None if known is None else (known.state.incarnation, known.state.epoch)
+        standing = judged(before, found.life)
+        if standing is not Standing.BACK:
+            self._strikes = 0
+            return standing
+        self._strikes += 1
+        return Standing.BACK if self._strikes < 2 else Standing.RESTORE
+
+    def _learn(self, found: View, asked_at: float) -> ControlState:
+        """Take what was read, unless what is known was read later."""
+        for flag, text in found.state.nonsense.items():
+            self._say(
+                flag, text,
+                "what was written by hand for %r means nothing and changes nothing: %r; "
+                "write degraded, off, normal or observe", flag, text,
+            )  # fmt: skip
+        with self._lock:
+            if asked_at >= self._known_at:
+                self._known, self._known_at = found, asked_at
+                if self._hinted is not None and (
+                    asked_at > self._hinted[1] or found.state.epoch >= self._hinted[0].epoch
+                ):
+                    self._hinted = None
+        self._strikes = 0
+        return found.state.model_copy(update={"now": self.now()})
+
+    def _settle(self, known: View | None, found: View, standing: Standing) -> View | None:
+        """Write what makes the store whole again; None when another was faster."""
+        now = self.now()
+        if standing is Standing.TAKE:
+            written = self._adopted(found.state, found.head, found.by_hand, now)
+            return self._commit(found, written)[1]
+        blank = ControlState(incarnation="", epoch=0, now=now)
+        state, head, lineage = found.state, found.head, {}
+        if standing is not Standing.BEGIN:
+            last = blank if known is None else known.state
+            state = merged(last, found.state)
+            shown = found.life.markers[0]
+            lineage = lineage_of(
+                (shown, found.state.epoch, found.life.lineage),
+                (last.incarnation or None, last.epoch, {} if known is None else known.life.lineage),
+            )
+            head = max(
+                (found.head, Head() if known is None else known.head, self._events.head()),
+                key=lambda end: end.seq,
+            )
+        state = state.model_copy(
+            update={"incarnation": uuid.UUID(int=self._rng.getrandbits(128)).hex,
+                    "now": now, "not_before": now + NOT_BEFORE_S}
+        )  # fmt: skip
+        written = Written(state, (), head)
+        if standing is not Standing.BEGIN:
+            draft = Draft(
+                type="restored", flag=None, actor=AUTOMATION, instance=self._writer,
+                cause=_lost(known, found),
+                evidence={"lineage": lineage, "holds": sorted(state.holds)},
+            )  # fmt: skip
+            written = append_drafts(state, head, [draft], now=now)
+            log.warning("%s: the last known state was restored", _lost(known, found))
+        return self._commit(found, written, lineage=lineage)[1]
+
+    def _unwritten(
+        self, known: View | None, found: View, standing: Standing, asked_at: float
+    ) -> ControlState:
+        """Return what is in force when nothing can be written."""
+        by_hand = found.by_hand
+        if standing is Standing.TAKE:
+            self._learn(found, asked_at)
+            base = found.state
+        elif known is None:
+            nameless = found.state.incarnation or "unwritten"
+            base = found.state.model_copy(update={"incarnation": nameless})
+        else:
+            base = known.state
+        return self._adopted(base, found.head, by_hand, self.now()).state
+
+    def _adopted(
+        self, state: ControlState, head: Head, by_hand: Mapping[str, Hold | None], now: float
+    ) -> Written:
+        """Return the state and the events after what was written by hand."""
+        events: list[Event] = []
+        for flag, hold in sorted(by_hand.items()):
+            change = Change(
+                type="released" if hold is None else "hold",
+                actor=BY_HAND if hold is None else hold.actor,
+                reason=NO_REASON if hold is None else hold.reason,
+                instance=self._writer,
+                holds={flag: hold},
+            )
+            written = apply_change(state, head, change, now=now)
+            state, head = written.state, written.head
+            events += written.events
+        return Written(state, tuple(events), head)
+
+    def _commit(
+        self,
+        known: View,
+        written: Written,
+        *,
+        checks: Sequence[Check] = (),
+        more: Sequence[Command] = (),
+        keys: Sequence[str] = (),
+        lineage: Mapping[str, int] | None = None,
+    ) -> tuple[bool, View | None]:
+        """Write, if all is as it is known.
+
+        Returns:
+            Whether the further checks held, and what is known then; None when it is out of date.
+        """
+        names = self._keys
+        desk, kept = changes(known, written.state, written.head, lineage=lineage)
+        own = [
+            Check(("HGET", names.control, INCARNATION), known.control.get(INCARNATION)),
+            Check(("HGET", names.holds, INCARNATION), known.holds.get(INCARNATION)),
+            Check(("HGET", names.control, "head"), known.control.get("head")),
+            Check(("HGET", names.control, "epoch"), known.control.get("epoch")),
+        ]
+        own += [
+            Check(("HGET", names.holds, flag), known.holds.get(flag))
+            for flag in desk
+            if flag != INCARNATION
+        ]
+        commands = [*commands_of(names.holds, desk), *commands_of(names.control, kept), *more]
+        commands += self._events.commands(written.events)
+        if written.state is not known.state:
+            commands.append(("PUBLISH", names.hint, hints.hint_of(written.state, written.events)))
+        result = self._link.transact(
+            [names.holds, names.control, names.events, names.hint, *keys],
+            [*own, *checks],
+            commands,
+            deadline=self.server_now() + _LATE_S,
+        )
+        self.note_time(result.now)
+        if not result.done:
+            differ = [
+                reply != _raw(check.expected)
+                for reply, check in zip(result.replies, (*own, *checks), strict=False)
+            ]
+            return not any(differ[len(own) :]) or any(differ[: len(own)]), None
+        life = replace(
+            known.life,
+            markers=(written.state.incarnation, written.state.incarnation),
+            epoch=written.state.epoch,
+            lineage=known.life.lineage if lineage is None else lineage,
+            empty=False,
+        )
+        nonsense = {flag: text for flag, text in known.state.nonsense.items() if flag not in desk}
+        return True, View(
+            life=life,
+            state=written.state.model_copy(update={"nonsense": nonsense}),
+            by_hand={} if lineage is None else known.by_hand,
+            head=written.head,
+            holds=after_changes(known.holds, desk),
+            control=after_changes(known.control, kept),
+            unreadable=known.unreadable,
+        )
+
+    def _pause(self, attempt: int) -> None:
+        """Wait a little before trying again, longer each time."""
+        time.sleep(self._rng.uniform(0, min(_LONGEST_WAIT_S, 0.002 * 2**attempt)))
+
+    def _say(self, what: str, said: str, message: str, *args: object) -> None:
+        if (what, said) not in self._told and len(self._told) < 1_000:
+            self._told.add((what, said))
+            log.warning(message, *args)
+
+    def _too_busy(self, what: str) -> StoreError:
+        return StoreError(
+            f"the store {self._link.url} cannot be used: others change it so fast that no {what} "
+            "came through; try again"
+        )
+
+
+def _seconds(clock: Sequence[int]) -> float:
+    return float(clock[0]) + float(clock[1]) / 1e6
+
+
+def _raw(expected: str | bytes | None) -> bytes | None:
+    return expected.encode() if isinstance(expected, str) else expected
+
+
+def _lost(known: View | None, found: View) -> str:
+    """Say what became of the store, for people."""
+    life = found.life
+    if life.empty and life.markers == (None, None):
+        return "the store was emptied"
+    if known is None or not life.whole:
+        return "the store lost a part of its state"
+    if life.markers[0] == known.state.incarnation:
+        return f"the store went back from epoch {known.state.epoch} to {life.epoch}"
+    return "another life of the store took its place"
