@@ -35,7 +35,6 @@ PROBE_S: Final = 5.0
 """A probe lease that its holder does not renew ends after so long, seconds."""
 
 _COUNT_MS = 900
-_LATE_S = 2.0
 _SWEEP = 50
 
 
@@ -244,7 +243,7 @@ class RedisFleet:
             [names.control, names.instances, names.votes, names.deadlines, *keys],
             checks,
             commands,
-            deadline=self._ledger.server_now() + _LATE_S,
+            deadline=self._ledger.deadline(),
         )
         self._ledger.note_time(result.now)
         return result.replies if result.done else None

@@ -95,6 +95,7 @@ class Ledger:
         self._known: View | None = None
         self._known_at = float("-inf")
         self._hinted: tuple[ControlState, float] | None = None
+        self._given: tuple[str, int] | None = None
         self._strikes = 0
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
@@ -105,12 +106,15 @@ class Ledger:
         """Return the store's time without asking; the wall time before the first reading."""
         if not self._server_time:
             return self._clock.wall()
-        return self.server_now()
-
-    def server_now(self) -> float:
-        """Return the server's time without asking; the wall time before the first reading."""
         ahead_s = self._ahead_s
         return self._clock.wall() if ahead_s is None else self._clock.monotonic() + ahead_s
+
+    def deadline(self) -> float:
+        """Return until when a write may happen, in server time, which is asked for the first time."""
+        if self._ahead_s is None:
+            (clock,) = self._link.read(self._keys.control, [("TIME",)])
+            self.note_time(_seconds(clock))
+        return self._clock.monotonic() + (self._ahead_s or 0.0) + _LATE_S
 
     def note_time(self, server_s: float) -> None:
         """Note the server's time, read just now."""
@@ -129,6 +133,11 @@ class Ledger:
         Raises:
             StoreError: It cannot be read.
         """
+        state = self._read()
+        self._given = (state.incarnation, state.epoch)
+        return state
+
+    def _read(self) -> ControlState:
         for attempt in range(_TRIES):
             known, asked_at = self._known, self._clock.monotonic()
             found = self._filled(self._look(), known)
@@ -151,9 +160,11 @@ class Ledger:
         raise self._too_busy("read")
 
     def changed(self) -> bool:
-        """Return whether the state wants to be read; one round trip, of plain reads."""
+        """Return whether the state differs from what was read; one round trip, of plain reads."""
         known = self._known
         if known is None or known.by_hand or self._hinted is not None or self._strikes:
+            return True
+        if self._given != (known.state.incarnation, known.state.epoch):
             return True
         keys = self._keys
         clock, holds, marks = self._link.read(
@@ -212,14 +223,14 @@ class Ledger:
         for attempt in range(_TRIES):
             known = self._known
             if known is None or (known.by_hand and not fresh):
-                self.read()
+                self._read()
                 fresh = True
                 continue
             written = decide(known.state, known.head, self.now())
             if not written.events and written.state is known.state:
                 if fresh:
                     return ()
-                self.read()  # what is known may be old: look before there is nothing to do
+                self._read()  # what is known may be old: look before there is nothing to do
                 fresh = True
                 continue
             asked_at = self._clock.monotonic()
@@ -231,7 +242,7 @@ class Ledger:
                 return written.events
             if attempt:
                 self._pause(attempt)
-            self.read()
+            self._read()
             fresh = True
         raise self._too_busy("change")
 
@@ -400,7 +411,7 @@ class Ledger:
             [names.holds, names.control, names.events, names.hint, *keys],
             [*own, *checks],
             commands,
-            deadline=self.server_now() + _LATE_S,
+            deadline=self.deadline(),
         )
         self.note_time(result.now)
         if not result.done:
