@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,12 +23,16 @@ from degrade.core.machine import (
     Cleared,
     ClearWindow,
     Event,
+    FleetBreach,
+    FleetRecovering,
     HoldEnded,
     MachineState,
     Tick,
     Transition,
+    has_probe,
     initial,
     step,
+    wants_probe,
 )
 from degrade.core.permits import Permit, Permits, probe_limit
 from degrade.core.policy import Recovery
@@ -66,6 +70,7 @@ class AnyTraffic(RuleBasedStateMachine):
         self.breaches_from_steady: list[float] = []
         self.hold: Hold | None = None
         self.level: LevelOrder | None = None
+        self.may_probe = True
 
     # ---------------------------------------------------------------------- the runtime
 
@@ -73,7 +78,7 @@ class AnyTraffic(RuleBasedStateMachine):
         before = self.state
         self.state, effects = step(before, event, self.policy)
         assert step(before, event, self.policy) == (self.state, effects)
-        if isinstance(event, Breach) and before.phase is Phase.STEADY:
+        if isinstance(event, Breach | FleetBreach) and before.phase is Phase.STEADY:
             self.breaches_from_steady.append(self.now)
         if self.state.epoch == before.epoch:
             assert effects == ()
@@ -90,6 +95,7 @@ class AnyTraffic(RuleBasedStateMachine):
         assert (self.state.good, self.state.bad) == (0, 0)
         assert bool(self.state.cause) is (self.state.phase is not Phase.STEADY)
         self.went(before, event)
+        self.kept_its_books(before, event, told)
         if self.state.phase is Phase.RECOVERING:
             limit = probe_limit(self.state.share, self.peak)
             self.permits.restart(limit, now=self.now)
@@ -97,6 +103,13 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def stayed(self, before: MachineState, event: Event) -> None:
         after = self.state
+        if isinstance(event, FleetBreach):
+            assert (before.phase, before.share) == (Phase.DEGRADED, 0)
+            assert after == replace(before, fleet=True)
+            return
+        if isinstance(event, FleetRecovering):
+            self.left_the_fleet(before, event.delay_s)
+            return
         assert (after.phase, after.share, after.until) == (before.phase, before.share, before.until)
         if isinstance(event, Calls) and event.epoch == before.epoch:
             assert after.good - before.good <= event.good
@@ -108,12 +121,45 @@ class AnyTraffic(RuleBasedStateMachine):
             assert after == before
         assert after.cooldown_s == before.cooldown_s
 
+    def left_the_fleet(self, before: MachineState, delay_s: float) -> None:
+        """Its first step begins after the delay, or when the flap budget lets it."""
+        after = self.state
+        if not before.fleet or before.phase is Phase.RECOVERING:
+            assert after == replace(before, fleet=False)
+            return
+        assert after == replace(before, fleet=False, until=after.until)
+        recent = [at for at in self.breaches_from_steady if at > self.now - HOUR_S]
+        if len(recent) > self.policy.flaps_per_hour:
+            assert after.until == max(before.until, self.now + delay_s)
+            assert after.until >= recent[0] + HOUR_S
+        else:
+            assert after.until == self.now + delay_s
+
+    def kept_its_books(self, before: MachineState, event: Event, told: Transition) -> None:
+        """The laws of the fleet and of the vote, at a transition."""
+        after = self.state
+        ended = before.fleet and before.phase is Phase.RECOVERING
+        kept = ended and isinstance(event, Tick) and after.phase is not Phase.DEGRADED
+        failed = ended and isinstance(event, Tick | Breach) and after.phase is Phase.DEGRADED
+        assert told.probe == ("kept" if kept else "failed" if failed else None)
+        if isinstance(event, FleetBreach):
+            assert after.fleet
+        elif after.phase is Phase.STEADY or kept or isinstance(event, HoldEnded):
+            assert not after.fleet
+        else:
+            assert after.fleet is before.fleet
+        if after.phase is Phase.STEADY:
+            assert not after.voting
+        else:
+            assert after.voting is (before.voting or isinstance(event, Breach))
+
     def went(self, before: MachineState, event: Event) -> None:
         after, policy = self.state, self.policy
         if after.phase is Phase.STEADY:
             assert isinstance(event, Cleared) or before.share == 1
         if after.phase is Phase.RECOVERING and before.phase is Phase.DEGRADED:
             assert isinstance(event, HoldEnded) or self.now >= before.until
+            assert isinstance(event, HoldEnded) or self.may_probe or not before.fleet
         if after.phase is Phase.RECOVERING and isinstance(event, Tick):
             assert after.share > before.share or before.phase is Phase.DEGRADED
             assert after.share >= before.share
@@ -180,7 +226,11 @@ class AnyTraffic(RuleBasedStateMachine):
         hung = {permit for permit in self.expected_out if permit.until <= self.now}
         assert self.permits.expire(self.now) == len(hung)
         self.expected_out -= hung
-        self.feed(Tick(now=self.now, draw=draw))
+        before = self.state
+        self.feed(Tick(now=self.now, draw=draw, may_probe=self.may_probe))
+        if before.phase is Phase.DEGRADED and self.now >= before.until:
+            waits = before.fleet and not self.may_probe
+            assert self.state.phase is (Phase.DEGRADED if waits else Phase.RECOVERING)
 
     # ----------------------------------------------------------------------------- traffic
 
@@ -229,6 +279,25 @@ class AnyTraffic(RuleBasedStateMachine):
             self.pass_time(max(rest_s, 0.0), draw)
             self.feed(Calls(now=self.now, epoch=self.state.epoch, good=20, bad=0))
             self.pass_time(self.policy.step_time, draw)
+
+    # ------------------------------------------------------------------------------- fleet
+
+    @rule(draw=draws)
+    def the_fleet_says_that_it_is_a_breach(self, draw: float) -> None:
+        before = self.state
+        self.feed(FleetBreach(now=self.now, cause="errors", draw=draw))
+        assert (self.state.phase, self.state.share) == (Phase.DEGRADED, 0)
+        assert self.state.fleet
+        assert self.state.cooldown_s == before.cooldown_s
+
+    @rule(delay_s=st.sampled_from([0.0, 0.5, 30.0]))
+    def the_fleet_recovers(self, delay_s: float) -> None:
+        self.feed(FleetRecovering(now=self.now, delay_s=delay_s))
+        assert not self.state.fleet
+
+    @rule(got=st.booleans())
+    def the_probe_lease_comes_or_goes(self, got: bool) -> None:
+        self.may_probe = got
 
     # ------------------------------------------------------------------------------ orders
 
@@ -292,6 +361,22 @@ class AnyTraffic(RuleBasedStateMachine):
             assert state.share == 1
         if state.phase is Phase.RECOVERING:
             assert state.share > 0
+
+    @invariant()
+    def the_fleet_and_the_vote_end_at_the_latest_in_steady(self) -> None:
+        state = self.state
+        if state.phase is Phase.STEADY:
+            assert not state.fleet
+            assert not state.voting
+        if state.fleet and state.phase is Phase.DEGRADED:
+            assert state.share == 0
+        if has_probe(state):
+            assert state.fleet
+            assert state.share <= self.policy.steps[0]
+        if wants_probe(state, self.now):
+            assert state.fleet
+            assert state.phase is Phase.DEGRADED
+            assert self.now >= state.until
 
     @invariant()
     def no_probe_is_lost_and_none_too_many(self) -> None:
