@@ -24,16 +24,13 @@ from dataclasses import replace
 from typing import Any
 
 from degrade.clock import Clock
-from degrade.core.agreement import Standing, judged, lineage_of, merged
-from degrade.core.records import ControlState, Event, Hold
+from degrade.core.agreement import Standing, judged
+from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
-from degrade.ports import Change, Draft
-from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts, apply_change
+from degrade.stores.apply import Head, Written
 from degrade.stores.redis import hints
 from degrade.stores.redis.fields import (
-    BY_HAND,
     INCARNATION,
-    NO_REASON,
     View,
     after_changes,
     changes,
@@ -44,13 +41,11 @@ from degrade.stores.redis.fields import (
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.link import Check, Command, Link
 from degrade.stores.redis.log import RedisLog
+from degrade.stores.redis.repairs import adopted, begun, lost, restored
 
-__all__ = ("NOT_BEFORE_S", "Ledger")
+__all__ = ("Ledger",)
 
 log = logging.getLogger("degrade.stores")
-
-NOT_BEFORE_S = 15.0
-"""No fleet verdict comes so soon after a new incarnation, seconds: the votes are gone, too."""
 
 _LATE_S = 2.0
 """How long a write may be under way, seconds of server time."""
@@ -309,44 +304,23 @@ class Ledger:
 
     def _settle(self, known: View | None, found: View, standing: Standing) -> View | None:
         """Write what makes the store whole again; None when another was faster."""
-        now = self.now()
+        now, writer = self.now(), self._writer
         if standing is Standing.TAKE:
-            written = self._adopted(found.state, found.head, found.by_hand, now)
+            written = adopted(found.state, found.head, found.by_hand, writer=writer, now=now)
             return self._commit(found, written)[1]
-        blank = ControlState(incarnation="", epoch=0, now=now)
-        state, head, lineage = found.state, found.head, {}
-        if standing is not Standing.BEGIN:
-            last = blank if known is None else known.state
-            state = merged(last, found.state)
-            shown = found.life.markers[0]
-            lineage = lineage_of(
-                (shown, found.state.epoch, found.life.lineage),
-                (last.incarnation or None, last.epoch, {} if known is None else known.life.lineage),
-            )
-            head = max(
-                (found.head, Head() if known is None else known.head, self._events.head()),
-                key=lambda end: end.seq,
-            )
-        state = state.model_copy(
-            update={"incarnation": uuid.UUID(int=self._rng.getrandbits(128)).hex,
-                    "now": now, "not_before": now + NOT_BEFORE_S}
-        )  # fmt: skip
-        written = Written(state, (), head)
-        if standing is not Standing.BEGIN:
-            draft = Draft(
-                type="restored", flag=None, actor=AUTOMATION, instance=self._writer,
-                cause=_lost(known, found),
-                evidence={"lineage": lineage, "holds": sorted(state.holds)},
-            )  # fmt: skip
-            written = append_drafts(state, head, [draft], now=now)
-            log.warning("%s: the last known state was restored", _lost(known, found))
+        incarnation = uuid.UUID(int=self._rng.getrandbits(128)).hex
+        if standing is Standing.BEGIN:
+            return self._commit(found, begun(found, incarnation, now=now), lineage={})[1]
+        written, lineage = restored(
+            known, found, self._events.head(), incarnation=incarnation, writer=writer, now=now
+        )
+        log.warning("%s: the last known state was restored", lost(known, found))
         return self._commit(found, written, lineage=lineage)[1]
 
     def _unwritten(
         self, known: View | None, found: View, standing: Standing, asked_at: float
     ) -> ControlState:
         """Return what is in force when nothing can be written."""
-        by_hand = found.by_hand
         if standing is Standing.TAKE:
             self._learn(found, asked_at)
             base = found.state
@@ -355,25 +329,7 @@ class Ledger:
             base = found.state.model_copy(update={"incarnation": nameless})
         else:
             base = known.state
-        return self._adopted(base, found.head, by_hand, self.now()).state
-
-    def _adopted(
-        self, state: ControlState, head: Head, by_hand: Mapping[str, Hold | None], now: float
-    ) -> Written:
-        """Return the state and the events after what was written by hand."""
-        events: list[Event] = []
-        for flag, hold in sorted(by_hand.items()):
-            change = Change(
-                type="released" if hold is None else "hold",
-                actor=BY_HAND if hold is None else hold.actor,
-                reason=NO_REASON if hold is None else hold.reason,
-                instance=self._writer,
-                holds={flag: hold},
-            )
-            written = apply_change(state, head, change, now=now)
-            state, head = written.state, written.head
-            events += written.events
-        return Written(state, tuple(events), head)
+        return adopted(base, found.head, found.by_hand, writer=self._writer, now=self.now()).state
 
     def _commit(
         self,
@@ -460,15 +416,3 @@ def _seconds(clock: Sequence[int]) -> float:
 
 def _raw(expected: str | bytes | None) -> bytes | None:
     return expected.encode() if isinstance(expected, str) else expected
-
-
-def _lost(known: View | None, found: View) -> str:
-    """Say what became of the store, for people."""
-    life = found.life
-    if life.empty and life.markers == (None, None):
-        return "the store was emptied"
-    if known is None or not life.whole:
-        return "the store lost a part of its state"
-    if life.markers[0] == known.state.incarnation:
-        return f"the store went back from epoch {known.state.epoch} to {life.epoch}"
-    return "another life of the store took its place"
