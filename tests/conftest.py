@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from degrade.clock import ManualClock
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 _COMMON = settings(
     deadline=None,  # a loaded machine is no defect
     suppress_health_check=[HealthCheck.too_slow],
