@@ -43,6 +43,6 @@ def find_redis(path: str | None = None, unpacked: Path = _UNPACKED) -> Binaries:
     if server is not None and (Path(server).parent / "redis-cli").exists():
         return Binaries(folder=Path(server).parent)
     if (unpacked / "bin" / "redis-server").exists():
-        folders = [folder for folder in (unpacked / "lib").iterdir() if folder.is_dir()]
+        folders = [folder for folder in unpacked.glob("lib/*") if folder.is_dir()]
         return Binaries(folder=unpacked / "bin", libraries=tuple(sorted(folders)))
     raise FileNotFoundError("redis-server is missing; run: .ci/bootstrap test")

@@ -27,6 +27,7 @@ def test_redis_is_found_on_path_then_unpacked_and_else_the_set_up_is_named(tmp_p
     for name in ("redis-server", "redis-cli"):
         (tmp_path / "usr" / "bin").mkdir(parents=True, exist_ok=True)
         (tmp_path / "usr" / "bin" / name).symlink_to(here.folder / name)
+    assert find_redis(path="/nowhere", unpacked=tmp_path / "usr").libraries == ()
     (tmp_path / "usr" / "lib" / "x86_64-linux-gnu").mkdir(parents=True)
     unpacked = find_redis(path="/nowhere", unpacked=tmp_path / "usr")
     assert unpacked.server == str(tmp_path / "usr/bin/redis-server")
