@@ -139,13 +139,15 @@ class Plan(NamedTuple):
 
     Attributes:
         awaits: The function is a coroutine function.
-        key: Expression of a snapshot's key; None when only the slow way can tell.
+        looks: There is a snapshot, for which a result may be due.
+        key: Expression of its key; None when only the slow way can tell.
         on_the_spot: A snapshot may be answered as it lies in memory.
         accepts: There is an `accept=`.
         deadline: There is a deadline.
     """
 
     awaits: bool
+    looks: bool
     key: str | None
     on_the_spot: bool
     accepts: bool
@@ -154,7 +156,7 @@ class Plan(NamedTuple):
 
 def _source(shape: Shape, plan: Plan) -> str:
     """Return the source of the factory for one shape of function and ladder."""
-    awaits, key, on_the_spot, accepts, deadline = plan
+    awaits, looks, key, on_the_spot, accepts, deadline = plan
     p = _PREFIX
     arguments = f"{shape.args}, {shape.kwargs}"
     wait = "await " if awaits else ""
@@ -198,6 +200,11 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"            {p}due = {p}start",
             f"        if {p}due <= {p}start:",
             f"            return {wait}{p}slow({arguments})",
+        ]
+    elif looks:
+        lines += [
+            f"    if {p}start >= {p}gate.look_from:",
+            f"        return {wait}{p}slow({arguments})",
         ]
     lines += [
         f"    {p}started.append({p}start)",
@@ -263,14 +270,17 @@ def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..
     shape = shape_of(signature)
     snapshot = guard.snapshot
     key = None
-    if snapshot is not None and shape is not GENERIC and guard.rungs[0] is snapshot:
+    if snapshot is not None and shape is not GENERIC:
         key = snapshot.keys.fast_expression(
             subject=f"{_PREFIX}who", type_=f"{_PREFIX}type", map_=f"{_PREFIX}map"
         )
     plan = Plan(
         awaits=guard.awaits,
+        looks=snapshot is not None,
         key=key,
-        on_the_spot=snapshot is not None and snapshot.transform is None,
+        on_the_spot=(
+            snapshot is not None and guard.rungs[0] is snapshot and snapshot.transform is None
+        ),
         accepts=guard.accept is not None,
         deadline=guard.deadline is not None,
     )

@@ -411,6 +411,36 @@ def test_transform_runs_at_each_serving(runtime: Runtime, control: Control):
         served.append(9)
 
 
+def cheaper(user: str) -> str:
+    raise Boom
+
+
+@pytest.mark.parametrize(
+    "ladder",
+    [
+        [snapshot(max_age="1h", copy=False)],
+        [cheaper, snapshot(max_age="1h", copy=False)],
+        [snapshot(max_age="1h", copy=False, key=lambda user: user.lower())],
+        [snapshot(max_age="1h", copy=False, transform=str.upper)],
+    ],
+    ids=["first", "after a cheaper one", "key of a function", "with a transform"],
+)
+def test_a_healthy_result_is_kept_wherever_its_rung_stands_and_however_its_key_is_made(
+    runtime: Runtime, clock: ManualClock, control: Control, ladder: list[Any]
+):
+    @degradable("feed", fallback=ladder)
+    def feed(user: str) -> str:
+        return f"for {user} at {clock.monotonic():.0f}"
+
+    runtime.adopt_all()
+    for _ in range(3):
+        feed("ana")
+        clock.advance(31)
+        runtime.tick()
+    control.hold("feed", "degraded", for_=None, reason="drill")
+    assert feed("ana").lower() == "for ana at 1062"
+
+
 def test_a_fallbacks_value_is_never_captured(
     runtime: Runtime, control: Control, clock: ManualClock, guard
 ):
