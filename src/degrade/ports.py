@@ -15,7 +15,7 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
+from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 
 __all__ = (
     "Blob",
@@ -240,8 +240,16 @@ class Blobs(Protocol):
     Both methods may block and raise `StoreError`; none is called on the request path.
     """
 
+    @property
+    def limit(self) -> int:
+        """The largest body that it stores or loads, bytes."""
+        ...
+
     def get(self, flag: str, key: str, *, within_s: float) -> bytes | None:
         """Return the body of a snapshot, None when there is none; at the latest after `within_s`.
+
+        Raises:
+            CodecError: What lies there is no snapshot: it is larger than `limit`, or no bytes.
 
         Guarantees:
             A body larger than the tier's limit is never loaded.
@@ -249,7 +257,10 @@ class Blobs(Protocol):
         ...
 
     def put(self, blobs: Sequence[Blob]) -> None:
-        """Store snapshots over those of the same flag and key, in as few round trips as can be."""
+        """Store snapshots over those of the same flag and key, in as few round trips as can be.
+
+        One that is larger than `limit` is left out.
+        """
         ...
 
 
@@ -270,6 +281,7 @@ class FlagStats:
         drops: What was not recorded or delivered, by kind.
         captures_skipped: Captures not made, by reason.
         ladder: Kinds of the flag's rungs, in order; None when unknown.
+        sharing: What came of snapshots on their way from and to the shared tier.
     """
 
     name: str
@@ -293,6 +305,7 @@ class FlagStats:
     drops: Mapping[str, int]
     captures_skipped: Mapping[str, int]
     ladder: tuple[RungKind, ...] | None = None
+    sharing: Mapping[Sharing, int] = field(default_factory=dict)
 
 
 class StatsSource(Protocol):

@@ -15,6 +15,7 @@ __all__ = (
     "Outcome",
     "Phase",
     "RungKind",
+    "Sharing",
 )
 
 EVERYONE: Final = "*"
@@ -76,3 +77,16 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     IGNORED = "ignored"
     ABANDONED = "abandoned"
+
+
+class Sharing(StrEnum):
+    """What came of a snapshot on its way from, or to, the tier that processes share."""
+
+    HIT = "hit"
+    MISS = "miss"
+    REFUSED = "refused"
+    LATE = "late"
+    FAILED = "failed"
+    UNASKED = "unasked"
+    SENT = "sent"
+    UNSENT = "unsent"

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, from_json
 
 from degrade.errors import CodecError, UsageError
 from degrade.fallback.annotations import (
@@ -33,8 +33,9 @@ from degrade.fallback.annotations import (
     resolve_returns,
 )
 from degrade.fallback.base import Target, name_of
+from degrade.fallback.hasty import hasty
 
-__all__ = ("MAX_BODY", "Codec", "Decoded")
+__all__ = ("MAX_BODY", "Codec", "Decoded", "Opened")
 
 MAX_BODY = 16 * 1024 * 1024
 """The largest JSON of one snapshot, bytes; more is neither written nor unpacked."""
@@ -43,6 +44,16 @@ _VERSION = 1
 _MAX_HEADER = 16 * 1024
 _PACK_ABOVE = 1_024
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An envelope that fits: its body, not yet looked into, when it was made, in which epoch."""
+
+    body: bytes
+    packed: bool
+    created: float
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +77,14 @@ class Codec:
             `snapshot-generator`).
     """
 
-    __slots__ = ("_adapter", "_prove", "_schema", "_target")
+    __slots__ = ("_adapter", "_prove", "_schema", "_strict", "_target")
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._adapter: TypeAdapter[tuple[Any]] | None = None
         self._schema = ""
         self._prove = True
+        self._strict: SchemaValidator | None = None
         if target.returns is target.signature.empty:
             raise UsageError(
                 f"{target.name!r}: snapshot() needs the return type of {name_of(target.fn)}; "
@@ -143,6 +155,16 @@ class Codec:
         Guarantees:
             Raises nothing else, whatever the bytes are, and unpacks at most `MAX_BODY`.
         """
+        opened = self.open(blob, key=key)
+        body = _unpacked(opened.body, MAX_BODY) if opened.packed else opened.body
+        return Decoded(value=self._load(body), created=opened.created, epoch=opened.epoch)
+
+    def open(self, blob: bytes, *, key: str) -> Opened:
+        """Return what an envelope says, without looking into its body.
+
+        Raises:
+            CodecError: It is damaged, or made for another key, type or version.
+        """
         self._usable()
         header, body = _opened(blob)
         created, epoch = header.get("created"), header.get("epoch")
@@ -154,9 +176,33 @@ class Codec:
             raise CodecError("snapshot of another key")
         if type(created) is not float or not math.isfinite(created) or type(epoch) is not int:
             raise CodecError("snapshot without its time or epoch")
-        if header.get("packed"):
-            body = _unpacked(body)
-        return Decoded(value=self._load(body), created=created, epoch=epoch)
+        return Opened(body=body, packed=bool(header.get("packed")), created=created, epoch=epoch)
+
+    def load_strange(self, opened: Opened, *, limit: int) -> object:
+        """Return the value in an envelope that anybody may have written.
+
+        Args:
+            opened: What `open` returned.
+            limit: The most that it may unpack to, bytes.
+
+        Raises:
+            CodecError: See `decode`.
+
+        Guarantees:
+            Gives up at the first thing that does not fit: pydantic collects what is wrong, which
+            would take 200 times the memory of a body that is wrong everywhere.
+        """
+        body = _unpacked(opened.body, limit) if opened.packed else opened.body
+        if len(body) > limit:
+            raise CodecError(f"snapshot of {len(body)} bytes, over {limit}")
+        adapter = self._usable()
+        try:
+            if self._strict is None:
+                self._strict = hasty(adapter.core_schema)
+            found: Any = self._strict.validate_json(body, by_alias=False, by_name=True)
+        except Exception as error:  # validators of the user may raise anything
+            raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
+        return found[0]
 
     def _load(self, body: bytes) -> object:
         try:
@@ -224,10 +270,10 @@ def _opened(blob: bytes) -> tuple[Mapping[str, Any], bytes]:
     return header, blob[end + 1 :]
 
 
-def _unpacked(packed: bytes) -> bytes:
+def _unpacked(packed: bytes, limit: int) -> bytes:
     unpacker = zlib.decompressobj()
     try:
-        body = unpacker.decompress(packed, MAX_BODY)
+        body = unpacker.decompress(packed, limit)
     except zlib.error as error:
         raise CodecError("snapshot that does not unpack") from error
     if not unpacker.eof:

@@ -29,6 +29,7 @@ from uuid import UUID
 from degrade.errors import UsageError
 from degrade.fallback.base import Target, check_callable_alike, name_of
 from degrade.fallback.canonical import UnstableError, shortened, stable_text, type_name
+from degrade.fallback.places import fleet_name
 
 __all__ = ("Key", "KeyMaker")
 
@@ -50,10 +51,15 @@ class KeyMaker:
     Raises:
         UsageError: A name is no parameter, or the function does not fit the arguments
             (`snapshot-key`); a method without `key` (`snapshot-method-key`).
+
+    Attributes:
+        everyone: The subject is left out.
+        name: The function's name in the fleet; None when its keys mean nothing elsewhere.
     """
 
     __slots__ = (
         "_extra", "_fixed", "_flag", "_function", "_signature", "_star", "_told", "everyone",
+        "name",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +70,7 @@ class KeyMaker:
         everyone: bool,
     ) -> None:
         self.everyone = everyone
+        self.name = fleet_name(target.fn, told_apart=key is not None)
         self._flag = target.name
         self._signature = target.signature
         self._told = False

@@ -16,12 +16,14 @@ place, so that a call may read `value` twice. All changes happen under one lock,
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from cachetools import FIFOCache
 
 from degrade.clock import Clock, SystemClock
+from degrade.core.words import Sharing
 from degrade.fallback.budget import CaptureBudget
 from degrade.fallback.keys import Key
 from degrade.fallback.sizes import deep_size, key_size
@@ -92,30 +94,44 @@ class Book:
         entries: Key to snapshot, for calls to read; only the tier changes it.
         flag: The flag's name.
         pending: Keys whose capture is on its way, with a mark of when it began.
+        sharing: What came of its snapshots on their way from and to a shared tier.
         void_before: What was admitted by this monotonic time is refused.
     """
 
-    __slots__ = ("entries", "flag", "pending", "void_before")
+    __slots__ = ("entries", "flag", "pending", "sharing", "void_before")
 
     def __init__(self, flag: str) -> None:
         self.flag = flag
         self.entries: dict[Key, Entry] = {}
         self.pending: dict[Key, tuple[float]] = {}
+        self.sharing: Counter[Sharing] = Counter()
         self.void_before = float("-inf")
 
 
 class Capture:
-    """An encoded result on its way into the tier; `seal` finishes it off the call path."""
+    """An encoded result on its way into the tier; `seal` finishes it off the call path.
 
-    __slots__ = ("book", "entry", "key", "seal")
+    Attributes:
+        shared_as: What tells it from the other snapshots of the flag in the whole fleet; empty
+            when it stays in this process.
+    """
+
+    __slots__ = ("book", "entry", "key", "seal", "shared_as")
 
     def __init__(
-        self, book: Book, key: Key, entry: Entry, seal: Callable[[], bytes] | None = None
+        self,
+        book: Book,
+        key: Key,
+        entry: Entry,
+        seal: Callable[[], bytes] | None = None,
+        *,
+        shared_as: str = "",
     ) -> None:
         self.book = book
         self.key = key
         self.entry = entry
         self.seal = seal
+        self.shared_as = shared_as
 
 
 _Place = tuple[Book, Key]
@@ -158,6 +174,7 @@ class MemoryTier:
         self.budget = budget or CaptureBudget()
         self._lock = threading.Lock()
         self._by_rung: dict[tuple[str, int], Book] = {}
+        self._named: dict[tuple[str, str | None], set[int]] = {}
         self._decoded, self._written = self._new_books()
 
     @property
@@ -171,6 +188,10 @@ class MemoryTier:
     def book(self, flag: str, rung: int = 0) -> Book:
         """Return the book of a flag's rung, the same one every time."""
         return self._by_rung.setdefault((flag, rung), Book(flag))
+
+    def namesakes(self, flag: str, name: str | None) -> set[int]:
+        """Return the places of the flag's rungs whose functions have one name, for adding to it."""
+        return self._named.setdefault((flag, name), set())
 
     def insert(self, capture: Capture) -> bool:
         """Finish a capture and store it; False when it may not or cannot be kept.
@@ -196,6 +217,18 @@ class MemoryTier:
     def drop(self, capture: Capture) -> None:
         """Give up a capture, so that the next call of its key may make another."""
         capture.book.pending.pop(capture.key, None)
+
+    def adopt(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
+        """Take a snapshot that another tier had, unless a newer one is here or there is no room.
+
+        Cost:
+            Takes the tier's lock for a moment, as `insert` does.
+        """
+        entry.size = _OVERHEAD + key_size(key) + len(entry.blob)
+        with self._lock:
+            kept = self._put(book, key, entry)
+        if kept:
+            self.keep_decoded(book, key, entry, value)
 
     def keep_decoded(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
         """Share a decoded result with the calls to come, if there is room.
@@ -260,6 +293,7 @@ class MemoryTier:
         for book in self._by_rung.values():
             book.entries.clear()
             book.pending.clear()
+            book.sharing.clear()
         self._decoded, self._written = self._new_books()
 
     def __repr__(self) -> str:

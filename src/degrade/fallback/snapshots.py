@@ -4,6 +4,7 @@
     after it returned well     capture(...)  encodes there and then, on the caller's thread
     later, off the call path   MemoryTier.insert(capture)
     while degraded             serve(call)
+    where it is not in memory  received(...)  checks what the tier of the fleet has for the key
 
 The key is made before the function runs, which may change its arguments. A refresh takes a
 result that was computed anyway, so keys that fall due together stampede nobody; what encoding
@@ -33,15 +34,20 @@ from degrade.fallback.codecs import Codec
 from degrade.fallback.keys import Key, KeyMaker
 from degrade.fallback.memory import UNDECODED, Book, Capture, Entry, MemoryTier
 
-__all__ = ("SKIP_REASONS", "BoundSnapshot", "SnapshotRung")
+__all__ = ("MAX_STRANGE", "SKIP_REASONS", "BoundSnapshot", "Found", "SnapshotRung")
 
 _log = logging.getLogger("degrade.fallback")
 
 SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "encode", "void")
 """Why a due result was not captured."""
 
+MAX_STRANGE = 4 * 1024 * 1024
+"""The largest JSON of a snapshot that is shared: what others wrote is read with more care, bytes."""
+
 _PENDING_S = 5.0
 _MAX_PENDING = 1_000
+_MOST_AHEAD_S = 2.0
+"""How far the store's time may seem ahead: the clock of a process lags by the time of a reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -73,6 +79,14 @@ class SnapshotRung(Rung[Never]):
         return f"snapshot(max_age={self.max_age_s:g})"
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the tier of the fleet had for a key, checked and decoded."""
+
+    entry: Entry
+    value: Any
+
+
 class BoundSnapshot(BoundRung):
     """The snapshots of one flag's rung.
 
@@ -85,7 +99,7 @@ class BoundSnapshot(BoundRung):
     """
 
     __slots__ = (
-        "_codec", "_flag", "_refresh_s", "_tier", "_told", "book", "keys", "max_age_s",
+        "_codec", "_flag", "_namesakes", "_refresh_s", "_tier", "_told", "book", "keys", "max_age_s",
         "skipped", "transform",
     )  # fmt: skip
 
@@ -100,12 +114,15 @@ class BoundSnapshot(BoundRung):
         self._codec = codec
         self._flag = flag
         self._tier: MemoryTier | None = None
+        self._namesakes: set[int] = set()
         self._told = False
 
     def attach(self, tier: MemoryTier, rung: int = 0) -> None:
         """Keep snapshots in this tier from now on, in the book of the rung at that place."""
         self._tier = tier
         self.book = tier.book(self._flag, rung)
+        self._namesakes = tier.namesakes(self._flag, self.keys.name)
+        self._namesakes.add(rung)
 
     def due(self, key: Key, monotonic_s: float) -> bool:
         """Whether a fresher result of this key is wanted."""
@@ -144,7 +161,7 @@ class BoundSnapshot(BoundRung):
         Args:
             key: What `wanted` returned for the call.
             value: What the function returned.
-            admitted_s, wall_s: When the call was admitted, monotonic and Unix seconds.
+            admitted_s, wall_s: When the call was admitted, in monotonic time and the store's.
             epoch: The epoch in which it was.
 
         Guarantees:
@@ -190,9 +207,10 @@ class BoundSnapshot(BoundRung):
         finally:
             ended = tier.clock.monotonic()
             tier.budget.spent(ended, ended - started)
-        text = self.keys.text(key)
+        text = self.text(key)
         seal = partial(codec.seal, body, key=text, created=wall_s, epoch=epoch)
-        return Capture(book, key, entry, seal)
+        shared_as = text if self.shares and len(body) <= MAX_STRANGE else ""
+        return Capture(book, key, entry, seal, shared_as=shared_as)
 
     def serve(self, call: Call) -> Answer | None:
         key = self.keys.key(call.args, call.kwargs, call.subject)
@@ -207,18 +225,86 @@ class BoundSnapshot(BoundRung):
             try:
                 value = self._decode(book, key, entry)
             except CodecError as error:
-                self._tell("cannot read a snapshot of %s: %s", self._flag, error)
+                self.refused(error)
                 return None
+        return self._answer(value, call.monotonic_s - entry.at)
+
+    # ------------------------------------------------------------------ shared with the fleet
+
+    @property
+    def shares(self) -> bool:
+        """Whether a key means the same in every process, so that snapshots may be shared."""
+        return self._codec is not None and self.keys.name is not None and len(self._namesakes) == 1
+
+    def text(self, key: Key) -> str:
+        """Return what tells a snapshot from the others of the flag, the same in every process."""
+        return f"{self.keys.name or ''}({self.keys.text(key)})"
+
+    def received(
+        self, key: Key, body: bytes, *, monotonic_s: float, store_s: float, after_s: float
+    ) -> Found:
+        """Check what another process may have stored for a key, and take it into memory.
+
+        Args:
+            key: The key that was asked for.
+            body: What lay there.
+            monotonic_s, store_s: Now, in this process's monotonic time and the store's time.
+            after_s: When the last `off` of the flag ended, store time: nothing older is served.
+
+        Raises:
+            CodecError: It cannot be served, whatever the reason.
+
+        Guarantees:
+            Raises nothing else, whatever the bytes are.
+
+        Cost:
+            Decodes, with the validators of the user, on a worker's thread.
+        """
+        codec, tier, book = self._codec, self._tier, self.book
+        if codec is None or tier is None:
+            raise CodecError("nothing to decode")
+        opened = codec.open(body, key=self.text(key))
+        age_s = store_s - opened.created
+        at = monotonic_s - max(age_s, 0.0)
+        if age_s >= self.max_age_s or age_s < -_MOST_AHEAD_S:
+            raise CodecError(f"snapshot of an age of {age_s:.3f} s")
+        if opened.created <= after_s or at <= book.void_before:
+            raise CodecError("snapshot from before an off ended")
+        value = codec.load_strange(opened, limit=MAX_STRANGE)
+        entry = Entry(
+            created=opened.created,
+            at=at,
+            expires=at + self.max_age_s,
+            due=at + self._refresh_s,
+            blob=body,
+        )
+        tier.adopt(book, key, entry, value)
+        return Found(entry, value)
+
+    def serve_found(self, found: Found, monotonic_s: float) -> Answer | None:
+        """Return the answer from what was received, None when it may not be served any more."""
+        entry = found.entry
+        if monotonic_s >= entry.expires or entry.at <= self.book.void_before:
+            return None
+        return self._answer(found.value, monotonic_s - entry.at)
+
+    def refused(self, error: CodecError) -> None:
+        """Tell, once, of a snapshot that could not be read."""
+        self._tell("cannot read a snapshot of %s: %s", self._flag, error)
+
+    # ------------------------------------------------------------------ private
+
+    def _answer(self, value: Any, age_s: float) -> Answer:
         if self.transform is not None:
             value = self.transform(value)
-        return Answer(value, max(call.monotonic_s - entry.at, 0.0))
+        return Answer(value, max(age_s, 0.0))
 
     def _decode(self, book: Book, key: Key, entry: Entry) -> Any:
         codec, tier = self._codec, self._tier
         if codec is None or tier is None:
             raise CodecError("nothing to decode")
         try:
-            value = codec.decode(entry.blob, key=self.keys.text(key)).value
+            value = codec.decode(entry.blob, key=self.text(key)).value
         except CodecError:
             tier.discard(book, key, entry)
             raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from degrade.core.records import FlagReport
-from degrade.core.words import Mode, Phase
+from degrade.core.words import Mode, Phase, Sharing
 from degrade.ports import Draft, FlagStats
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
     """Return the figures of one flag, as folded last."""
     counters, flag, resolved = watch.counters, watch.flag, watch.resolved
     skipped: dict[str, int] = {}
+    sharing: Counter[Sharing] = Counter()
     for guard in flag.guards:
         if guard.snapshot is not None:
             for reason, count in guard.snapshot.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
+            sharing.update(guard.snapshot.book.sharing)
     return FlagStats(
         name=flag.name,
         level=flag.level,
@@ -75,6 +78,7 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
         drops=dict(counters.drops),
         captures_skipped=skipped,
         ladder=max((guard.kinds for guard in flag.guards), key=len, default=None),
+        sharing=sharing,
     )
 
 

@@ -23,7 +23,7 @@ from degrade.core.words import CallClass, Mode, Outcome
 from degrade.errors import UnavailableError
 from degrade.fallback.base import Answer, BoundRung, Call
 from degrade.fallback.keys import Key
-from degrade.fallback.snapshots import BoundSnapshot
+from degrade.fallback.snapshots import BoundSnapshot, Found
 from degrade.runtime.drive import RAISE, Step, Steps, adrive, drive
 from degrade.runtime.gate import UNBOUND
 from degrade.runtime.provenance import Scope, Stamp, context, subject
@@ -229,6 +229,8 @@ class Guard:
             serve = rung.serve_async if rung.is_async else rung.serve
             try:
                 answer: Answer | None = yield Step(partial(serve, call), rung.is_async)
+                if answer is None and isinstance(rung, BoundSnapshot):
+                    answer = yield from self._ask(watch, rung, call)
             except Exception as error:  # noqa: BLE001 - a broken rung is one that cannot serve
                 self._rung_broke(watch, rung, error)
                 continue
@@ -289,6 +291,18 @@ class Guard:
 
     # ------------------------------------------------------------------ snapshots
 
+    def _ask(
+        self, watch: Watch, rung: BoundSnapshot, call: Call
+    ) -> Generator[Step, Any, Answer | None]:
+        """Ask the tier that the fleet shares for what memory does not have, for milliseconds."""
+        asker = current().asker
+        question = None if asker is None else asker.ask(rung, call, after_s=watch.off_ended)
+        if asker is None or question is None:
+            return None
+        wait = asker.awaited if self.awaits else asker.wait
+        found: Found | None = yield Step(partial(wait, question), self.awaits)
+        return None if found is None else rung.serve_found(found, watch.clock())
+
     def _due(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Key | None:
         """Return the key under which a result should be captured now, None when none should."""
         if self.snapshot is None:
@@ -299,11 +313,13 @@ class Guard:
         """Encode a result now, so that no later change reaches it, and send it on its way."""
         if self.snapshot is None or key is None:
             return
+        runtime = current()
+        admitted_s = runtime.store_now() - (watch.clock() - start)
         captured = self.snapshot.capture(
-            key, result, admitted_s=start, wall_s=watch.wall(), epoch=watch.state.epoch
+            key, result, admitted_s=start, wall_s=admitted_s, epoch=watch.state.epoch
         )
         if captured is not None:
-            current().keep(captured)
+            runtime.keep(captured)
 
     def _capture_late(
         self, watch: Watch, key: Key | None, scope: Scope, start: float, result: Any

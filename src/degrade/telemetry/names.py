@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
+from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 
 __all__ = ("DURATION_BUCKETS_S", "LABELS", "METRICS", "Metric", "table")
 
@@ -115,6 +115,12 @@ METRICS: tuple[Metric, ...] = (
         help="Snapshots that were due and not made, by reason.",
     ),
     Metric(
+        name="degrade_shared_snapshots_total",
+        kind="counter",
+        labels=("flag", "result"),
+        help="Snapshots sent to, and asked of, the tier that the fleet shares, by what came of it.",
+    ),
+    Metric(
         name="degrade_state_age_seconds",
         kind="gauge",
         labels=(),
@@ -136,6 +142,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "mode": tuple(Mode),
     "from": tuple(Phase),
     "to": tuple(Phase),
+    "result": tuple(Sharing),
 }
 """Labels that can only take these values; `flag` is the name of a declared flag."""
 

@@ -26,7 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from degrade.core.words import CallClass, Mode, Outcome, Phase
+from degrade.core.words import CallClass, Mode, Outcome, Phase, Sharing
 from degrade.ports import FlagStats, StatsSource
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 
@@ -155,6 +155,9 @@ _READ: dict[str, Callable[[FlagStats], Iterable[tuple[tuple[str, ...], float]]]]
     "degrade_dropped_total": lambda flag: [((k,), n) for k, n in flag.drops.items()],
     "degrade_captures_skipped_total": lambda flag: [
         ((r,), n) for r, n in flag.captures_skipped.items()
+    ],
+    "degrade_shared_snapshots_total": lambda flag: [
+        ((s,), flag.sharing.get(s, 0)) for s in Sharing if flag.sharing
     ],
 }
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind
+from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.ports import FlagStats
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 from degrade.telemetry.prometheus import register, scrape
@@ -31,7 +31,7 @@ RANKING = FlagStats(
     transitions={(Phase.STEADY, Phase.DEGRADED): 2, (Phase.RECOVERING, Phase.RECOVERING): 3},
     durations={bound: (40 if bound < 0.01 else 93) for bound in DURATION_BUCKETS_S},
     duration_sum_s=1.5,
-    drops={"record": 4}, captures_skipped={"budget": 5},
+    drops={"record": 4}, captures_skipped={"budget": 5}, sharing={Sharing.HIT: 6},
 )  # fmt: skip
 
 

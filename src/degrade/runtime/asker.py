@@ -1,0 +1,340 @@
+"""Ask the tier that the fleet shares for a snapshot, so that nobody waits for a store.
+
+    a degraded call that misses memory ──ask──> questions, one a key ──> workers ──> SharedTier
+                 └── waits for the answer, milliseconds ──────────────────┘
+
+A plain function waits in its thread, a coroutine awaits. Where a plain function is called in the
+thread of a running event loop it does not wait, so that the loop goes on: the answer is for the
+calls that come next, as is every answer that comes too late.
+
+Bounds, so that a store that hangs is a matter of one short wait now and then: two workers, 64 open
+questions, 128 waiting calls; a key that was not there is not asked for again for two seconds, one
+whose value cannot be used for thirty; after an error, or a wait in vain, nobody asks for a second,
+then for twice as long each time, up to thirty, and then one question at a time until one is
+answered.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from degrade.core.words import Sharing
+from degrade.fallback.base import Call
+from degrade.fallback.keys import Key
+from degrade.fallback.memory import Capture
+from degrade.fallback.shared import SharedTier
+from degrade.fallback.snapshots import BoundSnapshot, Found
+
+if TYPE_CHECKING:
+    from degrade.runtime.runtime import Runtime
+    from degrade.runtime.troubles import Troubles
+
+__all__ = ("Asker", "Question", "asker_of", "keep_for_all")
+
+MOST_WORKERS: Final = 2
+MOST_OPEN: Final = 64
+MOST_WAITING: Final = 128
+MISS_S: Final = 2.0
+"""How long a key that was not there is not asked for again."""
+REFUSED_S: Final = 30.0
+"""The same for a key whose value cannot be used."""
+PAUSE_S: Final = 1.0
+MOST_PAUSE_S: Final = 30.0
+_AGAIN_S: Final = {Sharing.MISS: MISS_S, Sharing.REFUSED: REFUSED_S}
+_IDLE_S: Final = 5.0
+_MOST_REMEMBERED: Final = 10_000
+
+Place = tuple[str, str]
+
+
+class Question:
+    """One key that was asked for; all calls that miss it wait for the same answer.
+
+    Attributes:
+        rung, key, place: What is asked for.
+        after_s: When the last `off` of the flag ended, store time.
+        until: When nobody waits for it any more, monotonic seconds.
+        told: The store has answered; what it said may still be looked into.
+        found: The answer, once `done`.
+    """
+
+    __slots__ = ("_event", "_listeners", "_lock", "after_s", "done", "found", "key", "place",
+                 "rung", "told", "until")  # fmt: skip
+
+    def __init__(
+        self, rung: BoundSnapshot, key: Key, place: Place, *, after_s: float, until: float
+    ) -> None:
+        self.rung = rung
+        self.key = key
+        self.place = place
+        self.after_s = after_s
+        self.until = until
+        self.told = False
+        self.done = False
+        self.found: Found | None = None
+        self._event = threading.Event()
+        self._listeners: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+
+    def hear(self) -> None:
+        """Note that the store has answered."""
+        self.told = True
+
+    def answer(self, found: Found | None) -> None:
+        """Give the answer to everybody who waits."""
+        with self._lock:
+            self.found = found
+            self.done = True
+            listeners, self._listeners = self._listeners, []
+        self._event.set()
+        for listen in listeners:
+            listen()
+
+    def listen(self, listener: Callable[[], object]) -> bool:
+        """Call back when it is answered, in a worker's thread; False when it is already."""
+        with self._lock:
+            if not self.done:
+                self._listeners.append(listener)
+            return not self.done
+
+    def wait(self, for_s: float) -> bool:
+        """Wait in this thread; return whether it was answered."""
+        return self._event.wait(max(for_s, 0.0))
+
+
+class Asker:
+    """The questions of one runtime.
+
+    Args:
+        tier: Whom to ask.
+        monotonic: The clock of this process.
+        wait_s: The longest that a call waits, seconds.
+        threads: `"background"` asks in workers; `"manual"` in the calling thread, for tests;
+            `"inline"` not at all, because there a call would wait for the store itself.
+        troubles: Where errors of the store are counted and told.
+
+    Guarantees:
+        Raises nothing into a call. Healthy calls take none of its locks.
+    """
+
+    def __init__(
+        self,
+        tier: SharedTier,
+        *,
+        monotonic: Callable[[], float],
+        wait_s: float,
+        threads: str,
+        troubles: Troubles,
+    ) -> None:
+        self.tier = tier
+        self.wait_s = wait_s
+        self.asking = threads != "inline"
+        self._at_once = threads == "manual"
+        self._monotonic = monotonic
+        self._troubles = troubles
+        self._lock = threading.Lock()
+        self._open: dict[Place, Question] = {}
+        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self._workers = self._waiting = 0
+        self._not_before: dict[Place, float] = {}
+        self._quiet_until = float("-inf")
+        self._pause_s = 0.0
+
+    def ask(self, rung: BoundSnapshot, call: Call, *, after_s: float) -> Question | None:
+        """Ask for the snapshot of a call; None when it is not asked for.
+
+        Cost:
+            Does not wait, unless it is answered in this thread (`threads="manual"`).
+        """
+        if not self.asking or not rung.shares or not self.tier.knows_time:
+            return None
+        key = rung.keys.key(call.args, call.kwargs, call.subject)
+        if key is None:
+            return None
+        place = (rung.book.flag, rung.text(key))
+        now = self._monotonic()
+        with self._lock:
+            question = self._open.get(place)
+            if question is not None:
+                return question
+            if self._not_before.get(place, now) > now:
+                return None
+            most = MOST_OPEN if self._pause_s == 0 else 1
+            if now >= self._quiet_until and len(self._open) < most:
+                question = Question(rung, key, place, after_s=after_s, until=now + self.wait_s)
+                self._open[place] = question
+                if self._at_once or self._staffed():
+                    self._questions.put(question)
+                else:
+                    del self._open[place]
+                    question = None
+        if question is None:
+            self.tier.count(rung.book, Sharing.UNASKED)
+        elif self._at_once:
+            self._answer(self._questions.get())
+        return question
+
+    def wait(self, question: Question) -> Found | None:
+        """Wait for the answer in this thread; None when it does not come in time."""
+        if question.done:
+            return question.found
+        if _in_event_loop() or not self._may_wait(question):
+            return None
+        try:
+            question.wait(question.until - self._monotonic())
+        finally:
+            self._waited(question)
+        return question.found
+
+    async def awaited(self, question: Question) -> Found | None:
+        """Await the answer; None when it does not come in time, or no asyncio loop runs."""
+        if question.done:
+            return question.found
+        if not _in_event_loop() or not self._may_wait(question):
+            return None
+        from degrade.runtime.awaiting import answered  # noqa: PLC0415 - asyncio, which runs already
+
+        try:
+            await answered(question, question.until - self._monotonic())
+        finally:
+            self._waited(question)
+        return question.found
+
+    # ------------------------------------------------------------------ private
+
+    def _may_wait(self, question: Question) -> bool:
+        with self._lock:
+            room = self._waiting < MOST_WAITING
+            self._waiting += room
+        if not room:
+            self.tier.count(question.rung.book, Sharing.LATE)
+        return room
+
+    def _waited(self, question: Question) -> None:
+        with self._lock:
+            self._waiting -= 1
+        if question.done:
+            return
+        self.tier.count(question.rung.book, Sharing.LATE)
+        if not question.told and self._monotonic() >= question.until:  # else the call was cancelled
+            self._pause()
+
+    def _staffed(self) -> bool:
+        """Start a worker when all are busy; return whether there is one at all."""
+        if self._workers >= min(MOST_WORKERS, len(self._open)):
+            return True
+        try:
+            threading.Thread(target=self._work, name="degrade-asker", daemon=True).start()
+        except RuntimeError:  # no thread can be started: nobody asks
+            if self._workers == 0:
+                self.asking = False
+                self._troubles.note("no_thread")
+                return False
+        else:
+            self._workers += 1
+        return True
+
+    def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    question = self._questions.get(timeout=_IDLE_S)
+                except queue.Empty:
+                    with self._lock:
+                        if self._questions.empty():
+                            self._workers -= 1
+                            return
+                else:
+                    self._answer(question)
+        except BaseException:  # a validator of the user ended this thread
+            with self._lock:
+                self._workers -= 1
+            raise
+
+    def _answer(self, question: Question) -> None:
+        how, found = Sharing.LATE, None
+        try:
+            left_s = question.until - self._monotonic()
+            if left_s > 0:
+                how, found = self.tier.find(
+                    question.rung,
+                    question.key,
+                    after_s=question.after_s,
+                    within_s=left_s,
+                    told=question.hear,
+                )
+        except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; counted and told
+            self._pause()
+            self._troubles.note("shared_snapshot")
+        finally:
+            now = self._monotonic()
+            with self._lock:
+                self._open.pop(question.place, None)
+                if how in _AGAIN_S:
+                    self._remember(question.place, now + _AGAIN_S[how])
+                if question.told:
+                    self._pause_s = 0.0
+            question.answer(found)
+
+    def _remember(self, place: Place, not_before: float) -> None:
+        self._not_before.pop(place, None)
+        self._not_before[place] = not_before
+        if len(self._not_before) > _MOST_REMEMBERED:
+            del self._not_before[next(iter(self._not_before))]
+
+    def _pause(self) -> None:
+        """Let nobody ask for a while, for longer each time in a row."""
+        now = self._monotonic()
+        with self._lock:
+            if now < self._quiet_until:
+                return
+            self._pause_s = min(max(PAUSE_S, 2 * self._pause_s), MOST_PAUSE_S)
+            self._quiet_until = now + self._pause_s
+
+
+def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:
+    """Return an asker for a runtime, None when its store has no tier that a fleet can share."""
+    blobs, monotonic, orders = runtime.store.blobs, runtime.clock.monotonic, runtime.orders
+    if blobs is None:
+        return None
+    tier = SharedTier(
+        blobs,
+        monotonic=monotonic,
+        store_now=lambda: runtime.store_now() if orders.known else None,
+    )
+    return Asker(
+        tier,
+        monotonic=monotonic,
+        wait_s=wait_s,
+        threads=runtime.threads,
+        troubles=runtime.troubles,
+    )
+
+
+def keep_for_all(runtime: Runtime, capture: Capture, *, stamped: bool) -> None:
+    """Keep a capture in memory, and queue it for the fleet.
+
+    Args:
+        runtime: Whose memory.
+        capture: The capture.
+        stamped: Its time is the store's; one that was made before that was known stays here.
+    """
+    kept = runtime.tier.insert(capture)
+    if kept and stamped and runtime.asker is not None:
+        runtime.asker.tier.offer(capture)
+
+
+def _in_event_loop() -> bool:
+    """Whether an event loop of asyncio runs in this thread; does not load asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
