@@ -400,6 +400,7 @@ class AnyTraffic(RuleBasedStateMachine):
             return
         while self.hold or self.level:
             self.end_order("hold" if self.hold else "level", 0.0)
+        self.may_probe = True  # the lease comes in the end, or the store is away too long
         start = (self.state, self.now, self.permits.limit)
         for every_s in (60.0, 1.0):
             self.state, self.now, limit = start
