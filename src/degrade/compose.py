@@ -25,6 +25,7 @@ def configure(
     namespace: str | None = None,
     threads: Threads | None = None,
     local: str | os.PathLike[str] | None = None,
+    state_file: bool | None = None,
 ) -> Runtime:
     """Set up the runtime of this process; flags declared before and after follow it.
 
@@ -35,7 +36,9 @@ def configure(
         store: `"memory://"`, or `"sqlite:///path"` for several processes of one host.
         namespace: Which fleet.
         threads: `"background"`, `"inline"` or `"manual"`.
-        local: Directory of the files that `hold --local` writes.
+        local: Directory of the files that `hold --local` writes, and of the state file.
+        state_file: Whether to keep the last known state of a fleet's store in a file, for the
+            next process of this host.
 
     Raises:
         ConfigError: A setting cannot be used.
@@ -47,6 +50,7 @@ def configure(
 
     given: dict[str, Any] = {
         "store": store, "namespace": namespace, "threads": threads, "local": local,
+        "state_file": state_file,
     }  # fmt: skip
     return _installed(load_settings(**given))
 
@@ -62,10 +66,17 @@ def _installed(settings: Settings) -> Runtime:
 def _composed(settings: Settings) -> Runtime:
     from degrade.settings import open_store  # noqa: PLC0415 - slow to import, rarely wanted
 
+    store = open_store(settings.store, namespace=settings.namespace)
+    saved = None
+    if settings.state_file and store.fleet is not None:
+        from degrade.stores.saved import SavedState  # noqa: PLC0415 - only for a fleet
+
+        saved = SavedState(settings.namespace, store.url, directory=settings.local)
     return Runtime(
-        open_store(settings.store, namespace=settings.namespace),
+        store,
         threads=settings.threads,
         local=LocalHolds(settings.namespace, directory=settings.local),
+        saved=saved,
     )
 
 

@@ -35,7 +35,10 @@ class Settings(BaseSettings):
     Attributes:
         store: Where state is kept: `memory://` (this process alone) or `sqlite:///path`.
         namespace: Which fleet; stores keep namespaces apart.
-        local: Directory of the files that `hold --local` writes; None means the user's own.
+        local: Directory of the files that `hold --local` writes, and of the state file; None
+            means the user's own.
+        state_file: Whether a process with a fleet's store keeps the last known state in a file,
+            for the next one to begin with.
         threads: Who does the work that calls leave behind: background threads, or the calls
             themselves now and then (`inline`), or nobody until told to (`manual`).
         actor: Who an operator is, for the log; None means the user of the operating system.
@@ -54,6 +57,7 @@ class Settings(BaseSettings):
     store: str = "memory://"
     namespace: str = "default"
     local: Path | None = None
+    state_file: bool = True
     threads: Literal["background", "inline", "manual"] = "background"
     actor: str | None = Field(default=None, min_length=1, max_length=200)
 

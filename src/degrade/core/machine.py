@@ -87,6 +87,7 @@ __all__ = (
     "at_rest",
     "has_probe",
     "initial",
+    "resumed",
     "step",
     "wants_probe",
 )
@@ -158,6 +159,39 @@ def initial(policy: Recovery, now: float) -> MachineState:
         phase=Phase.STEADY, since=now, epoch=0, share=1.0, good=0, bad=0,
         cooldown_s=policy.cooldown, until=now, step_since=now, flaps=(), decay=0, cause="",
     )  # fmt: skip
+
+
+def resumed(
+    policy: Recovery,
+    now: float,
+    *,
+    share: float,
+    left_s: float,
+    cooldown_s: float,
+    cause: str,
+    draw: float,
+) -> MachineState:
+    """Return the state of a flag that was not steady when its process was last heard of.
+
+    Args:
+        policy: How the flag comes back.
+        now: Monotonic seconds.
+        share: Share of calls that may run until the first step, 0 to 1.
+        left_s: What is left of the cooldown, seconds; at most `max_cooldown` counts.
+        cooldown_s: The next cooldown; kept between `cooldown` and `max_cooldown`.
+        cause: Why it was not steady, one line.
+        draw: A random number from 0 to below 1, for the jitter: many processes begin at once.
+    """
+    until = now + min(max(left_s, 0.0), policy.max_cooldown) + JITTER * draw * policy.cooldown
+    return replace(
+        initial(policy, now),
+        phase=Phase.DEGRADED,
+        epoch=1,
+        share=share,
+        cooldown_s=min(max(cooldown_s, policy.cooldown), policy.max_cooldown),
+        until=until,
+        cause=cause,
+    )
 
 
 def at_rest(state: MachineState, policy: Recovery) -> bool:

@@ -5,6 +5,7 @@
     request --> opens degrade.request(subject) --> application
     response start <-- Age, Cache-Status, Degraded of what was served so far
     UnavailableError that leaves the application first --> 503 problem+json, Retry-After
+    lifespan startup complete <-- after the store was read, or half a second
 
 Inside a framework that turns exceptions into pages it must stand closer to the application than
 that: with Starlette and FastAPI by `app.add_middleware(DegradeMiddleware)`.
@@ -26,6 +27,8 @@ from degrade.integrations.health import CONTENT_TYPE, health
 from degrade.ports import FlagStats, StatsSource
 from degrade.runtime import current
 from degrade.runtime.provenance import Request, request
+from degrade.runtime.runtime import Runtime
+from degrade.units import Duration, duration_text, seconds
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -56,14 +59,17 @@ class DegradeMiddleware:
         metrics_path: Where `GET` answers a scrape, such as `"/metrics"`; None to not serve it.
         registry: What a scrape shows; None shows the metrics of the flags alone.
         runtime: Whose flags; None is the process's runtime at the time of each request.
+        ready: The most that the start of the application waits until the store was read, so
+            that the first request follows what was ordered; None to not wait.
         clock: For the minute between two log lines; None is the system's.
 
     Guarantees:
         Nothing of ours reaches the application or the client as an error: what fails here is
         logged, at most once a minute, and the response goes out as the application made it.
         A subject that cannot be read is replaced by one that no other request has, so that
-        snapshots are never shared by mistake. WebSockets and lifespan pass through untouched.
-        Mounted twice, only the outer one acts.
+        snapshots are never shared by mistake. WebSockets and lifespan pass through untouched;
+        the start is delayed while the store cannot be read, at most by `ready`, and never
+        refused. Mounted twice, only the outer one acts.
 
     Cost:
         A health answer or a scrape is made on the event loop: about a tenth of a millisecond a
@@ -79,11 +85,13 @@ class DegradeMiddleware:
         metrics_path: str | None = None,
         registry: CollectorRegistry | None = None,
         runtime: StatsSource | None = None,
+        ready: Duration | None = "500ms",
         clock: Clock | None = None,
     ) -> None:
         self.app = app
         self._subject = subject
         self._runtime = runtime
+        self._ready_s = None if ready is None else seconds(ready, what="ready")
         self._pages: dict[str, Page] = {}
         if health_path is not None:
             self._pages[health_path] = lambda _scope: self._health()
@@ -93,6 +101,8 @@ class DegradeMiddleware:
         self._quiet_until: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and self._ready_s is not None:
+            send = self._after_ready(send, self._ready_s)
         if scope["type"] != "http" or _MARKED in scope:
             await self.app(scope, receive, send)
             return
@@ -142,6 +152,29 @@ class DegradeMiddleware:
             kind = type(subject).__name__
             self._complain("the subject of a request cannot be read", TypeError(f"it is a {kind}"))
         return f"unknown-{uuid.uuid4().hex}"
+
+    def _after_ready(self, send: Send, within_s: float) -> Send:
+        """Tell the server that the application has started once the store was read, too."""
+
+        async def send_when_ready(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                await self._wait_ready(within_s)
+            await send(message)
+
+        return send_when_ready
+
+    async def _wait_ready(self, within_s: float) -> None:
+        from asyncio import to_thread  # noqa: PLC0415 - slow to import, and running by now
+
+        try:
+            source = self._source()
+            if isinstance(source, Runtime) and not await to_thread(source.wait_ready, within_s):
+                log.warning(
+                    "the store was not read within %s; starting all the same",
+                    duration_text(within_s),
+                )
+        except Exception as error:  # noqa: BLE001 - the application starts, whatever fails here
+            self._complain("the start does not wait for the store", error)
 
     # ------------------------------------------------------------------ pages of our own
 

@@ -30,6 +30,7 @@ from degrade.fallback.shared import SharedTier
 from degrade.fallback.snapshots import BoundSnapshot, Found
 
 if TYPE_CHECKING:
+    from degrade.runtime.courier import Courier
     from degrade.runtime.runtime import Runtime
     from degrade.runtime.troubles import Troubles
 
@@ -315,17 +316,18 @@ def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:
     )
 
 
-def keep_for_all(runtime: Runtime, capture: Capture, *, stamped: bool) -> None:
-    """Keep a capture in memory, and queue it for the fleet.
+def keep_for_all(runtime: Runtime, courier: Courier, capture: Capture) -> None:
+    """Let the courier put a capture into memory, and offer it to the fleet.
 
-    Args:
-        runtime: Whose memory.
-        capture: The capture.
-        stamped: Its time is the store's; one that was made before that was known stays here.
+    One that was made before the store's time was known does not have it, and stays here.
     """
-    kept = runtime.tier.insert(capture)
-    if kept and stamped and runtime.asker is not None:
-        runtime.asker.tier.offer(capture)
+    asker, memory, stamped = runtime.asker, runtime.tier, runtime.orders.known
+
+    def keep() -> None:
+        if memory.insert(capture) and stamped and asker is not None:
+            asker.tier.offer(capture)
+
+    courier.put("insert", keep, dropped=lambda: memory.drop(capture))
 
 
 def _in_event_loop() -> bool:

@@ -5,12 +5,14 @@
     drafts   ──> the store's log        (queued by the ticker)
     store    ──> orders of the runtime  (polled; at once when this process wrote them)
     runtime  ──> heartbeat in the store (when something changed, at most once a second)
+    runtime  <─> the state saved on this host (read before the first poll)
 
 Whatever the store raises is counted and told once a minute; the last known state stays in force.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -37,12 +39,19 @@ def _nothing() -> None:
 
 
 class Courier(Worker):
-    """The thread that carries; its queue drops the oldest work when it is full, and counts that."""
+    """The thread that carries; its queue drops the oldest work when it is full, and counts that.
+
+    Attributes:
+        began: Set once the state saved on this host was read, if there is any.
+        heard: Set once the store was read.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__("degrade-courier")
         self.bell.ring()  # the first round is at once: who asks next should find the flags declared
         self._runtime = runtime
+        self.began = threading.Event()
+        self.heard = threading.Event()
         self._queue: deque[tuple[str, Callable[[], object], Callable[[], object]]] = deque()
         self._reported = -1e9
         self._polled = -1e9
@@ -81,6 +90,8 @@ class Courier(Worker):
         """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
         runtime = self._runtime
         now = runtime.clock.monotonic()
+        if not self.began.is_set():
+            self._begin()
         self.deliver()
         if runtime.asker is not None and runtime.asker.tier.due():
             self.put("share", runtime.asker.tier.send)
@@ -88,28 +99,46 @@ class Courier(Worker):
         if now - self._polled >= POLL_S:
             self._polled = now
             runtime.poll()
+            if runtime.orders.known and not self.heard.is_set():
+                self.heard.set()
         due_s = REPORT_S if runtime.newsworthy else QUIET_REPORT_S
         if now - self._reported >= due_s:
             self._reported = now
-            runtime.report()
+            runtime.heartbeat.report()
         if now - self._looked >= LOOK_S:
             self._looked = now
             runtime.revive()
         if now - self._swept >= SWEEP_S:
             self._swept = now
             runtime.tier.sweep(now)
+        if runtime.saver is not None:
+            runtime.saver.save(runtime.watched())
+
+    def round(self) -> None:
+        """Do one round, whatever happens in it."""
+        try:
+            self.carry()
+        except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
+            self._runtime.troubles.note("courier")
+
+    def _begin(self) -> None:
+        """Read what the last process of this host saved, before the store is asked."""
+        runtime = self._runtime
+        if runtime.saver is not None:
+            runtime.saver.read()
+        self.began.set()
+        runtime.recall()
 
     def _run(self) -> None:
         runtime = self._runtime
         while not self.stopping:
             alone_s = REPORT_S if runtime.newsworthy else ALONE_S
             self.bell.wait(POLL_S if runtime.store.shared else alone_s)
-            try:
-                self.carry()
-            except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
-                runtime.troubles.note("courier")
+            self.round()
         self.deliver()  # what came while the last round was under way
         if runtime.asker is not None:
             self.put("share", runtime.asker.tier.send)
             self.deliver()
-        runtime.goodbye()
+        if runtime.saver is not None:
+            runtime.saver.save(runtime.watched(), at_end=True)
+        runtime.heartbeat.goodbye()

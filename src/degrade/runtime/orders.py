@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from degrade.core.records import ControlState, Hold, LevelOrder
-from degrade.core.words import EVERYONE
+from degrade.core.words import EVERYONE, HoldMode
 
 if TYPE_CHECKING:
     from degrade.runtime.watch import Watch
@@ -21,9 +21,14 @@ class Orders:
 
     Args:
         local: Holds of this host's file, which replace the store's for their flags.
+
+    Attributes:
+        from_file: The state is the last one saved on this host: the store was not read yet.
+            Such a state is obeyed, and never written to a store.
     """
 
     def __init__(self, local: LocalHolds | None) -> None:
+        self.from_file = False
         self._local = local
         self._local_holds: dict[str, Hold] = {}
         self._state: ControlState | None = None
@@ -34,16 +39,21 @@ class Orders:
     @property
     def epoch(self) -> int:
         """The store's epoch that is applied, 0 before the first read."""
-        return 0 if self._state is None else self._state.epoch
+        return 0 if self._state is None or self.from_file else self._state.epoch
 
     @property
     def known(self) -> bool:
         """Whether the store was ever read."""
-        return self._state is not None
+        return self._state is not None and not self.from_file
+
+    @property
+    def live(self) -> ControlState | None:
+        """The newest state that was read from the store."""
+        return None if self.from_file else self._state
 
     def take(self, state: ControlState, wall_s: float) -> None:
         """Take a newer state of the store; one that another thread read earlier changes nothing."""
-        known = self._state
+        known = self.live
         if (
             known is not None
             and known.incarnation == state.incarnation
@@ -51,7 +61,32 @@ class Orders:
         ):
             return
         self._state = state
+        self.from_file = False
         self._ahead_s = state.now - wall_s
+        self._plan(float("-inf"))
+
+    def take_saved(self, state: ControlState, *, ahead_s: float, seen: float) -> None:
+        """Begin with the last state saved on this host, unless the store was read already.
+
+        Whether an end was reached is judged by this host's clock, as good as it is. But what
+        an operator held `off` stays so until the store was asked: it may have been extended.
+
+        Args:
+            state: Its `now` is the store's time when it was saved.
+            ahead_s: How far the store's time was ahead of this host's wall time then, seconds.
+            seen: When the store was heard last, in this process's monotonic seconds.
+        """
+        if self._state is not None:
+            return
+        kept = {
+            name: hold.model_copy(update={"until": None})
+            for name, hold in state.holds.items()
+            if hold.mode is HoldMode.OFF and not _over(hold, state.now)
+        }
+        self._state = state.model_copy(update={"holds": {**state.holds, **kept}})
+        self.from_file = True
+        self._ahead_s = ahead_s
+        self._seen = seen
         self._plan(float("-inf"))
 
     def take_local(self) -> bool:
@@ -71,7 +106,7 @@ class Orders:
         self._seen = now
 
     def age_s(self, now: float) -> float | None:
-        """Return for how long the store has not answered, seconds; None before its first answer."""
+        """Return for how long the store has not answered, seconds; None if it never did."""
         return None if self._seen is None else max(0.0, now - self._seen)
 
     def store_now(self, wall_s: float) -> float:
@@ -112,7 +147,7 @@ class Orders:
     def passed(self, store_now: float) -> bool:
         """Plan for the next end; return whether the store still holds orders that are over."""
         self._plan(store_now)
-        state = self._state
+        state = self.live
         if state is None:
             return False
         orders: list[Hold | LevelOrder] = list(state.holds.values())

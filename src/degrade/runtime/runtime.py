@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import random
-import socket
 import threading
 import uuid
 from collections.abc import Sequence
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
-from degrade.core.machine import Cleared, HoldEnded, Transition
-from degrade.core.records import InstanceReport
-from degrade.core.resolve import Resolved
+from degrade.core.machine import Transition
 from degrade.core.words import Mode
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
@@ -30,16 +25,22 @@ from degrade.ports import FlagStats, Store
 from degrade.runtime import slot
 from degrade.runtime.asker import asker_of, keep_for_all
 from degrade.runtime.courier import Courier
-from degrade.runtime.figures import draft_of, report_of, stats_of, version
+from degrade.runtime.figures import draft_of, report_of, stats_of
 from degrade.runtime.flags import Flag, declared
+from degrade.runtime.heartbeat import Heartbeat
 from degrade.runtime.orders import Orders
+from degrade.runtime.recoveries import Ended, recoveries
 from degrade.runtime.ticker import Ticker, yield_to_others
 from degrade.runtime.troubles import Troubles
 from degrade.runtime.watch import Watch
 from degrade.stores.memory import MemoryStore
+from degrade.units import Duration, seconds
 
 if TYPE_CHECKING:
+    from degrade.core.records import FlagReport
+    from degrade.runtime.saver import Saver
     from degrade.stores.local import LocalHolds
+    from degrade.stores.saved import SavedState
 
 __all__ = ("Runtime", "Threads")
 
@@ -48,7 +49,8 @@ log = logging.getLogger("degrade.runtime")
 Threads = Literal["background", "inline", "manual"]
 
 _INLINE_EVERY_S = 0.25
-_SPREAD_S = 60.0
+_BEGIN_WITHIN_S = 0.04
+"""How long the first call waits for the state saved on this host: a disk can be frozen."""
 _ORDERED = frozenset({"hold", "everyone", "level"})
 
 
@@ -66,6 +68,7 @@ class Runtime:
         snapshot_bytes: The most that snapshots may take in memory.
         snapshot_wait_s: The longest that a degraded call waits for one of another process.
         local: Orders from a file of this host, which replace the store's for their flags.
+        saved: The file that keeps the last known state for the next process of this host.
         rng: Randomness of jitter and dial.
 
     Guarantees:
@@ -82,6 +85,7 @@ class Runtime:
         snapshot_bytes: int = 64 * 1024 * 1024,
         snapshot_wait_s: float = 0.02,
         local: LocalHolds | None = None,
+        saved: SavedState | None = None,
         rng: random.Random | None = None,
     ) -> None:
         if threads not in ("background", "inline", "manual"):
@@ -96,6 +100,11 @@ class Runtime:
         self.troubles = Troubles(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._rng = random.Random() if rng is None else rng
+        self.saver: Saver | None = None
+        if saved is not None:
+            from degrade.runtime.saver import Saver  # noqa: PLC0415 - a fleet's, and slow to import
+
+            self.saver = Saver(saved, self, self._rng)
         self._lock = threading.RLock()
         self._watches: dict[str, Watch] = {}
         self._courier = Courier(self)
@@ -104,7 +113,7 @@ class Runtime:
         self.asker = asker_of(self, snapshot_wait_s)
         self._before: Runtime | None = None
         self._inline_at = 0.0
-        self._undeclared = True
+        self.heartbeat = Heartbeat(self)
         self._asleep = threads == "background"
         self.store.subscribe(self._own_change)
 
@@ -126,8 +135,10 @@ class Runtime:
                 )
                 watch.inline = self.threads == "inline"
                 self.orders.apply_to(watch)
+                if self.saver is not None:
+                    self.saver.resume(watch)
                 self._watches[flag.name] = watch
-                self._undeclared = self.newsworthy = True
+                self.heartbeat.undeclared = self.newsworthy = True
                 watch.settle()
                 watch.gate.shut = watch.gate.shut or self._asleep
             for rung, guard in enumerate(flag.guards):
@@ -179,6 +190,9 @@ class Runtime:
                 self.threads = "inline"
                 for watch in self._watches.values():
                     watch.inline = True
+            if self.saver is not None and self._courier.alive:
+                self._courier.began.wait(_BEGIN_WITHIN_S)
+                self.recall()
             self._asleep = False
             atexit.register(self.close)
             for watch in self._watches.values():
@@ -221,7 +235,7 @@ class Runtime:
         slice_end = clock() + (yield_after_s or 0.0)
         if self.orders.due(self.store_now()):
             self.obey()
-        for watch in list(self._watches.values()):
+        for watch in self.watched():
             with self._lock:
                 before = watch.folded
                 transitions = watch.fold(clock())
@@ -240,7 +254,7 @@ class Runtime:
     def skip_gap(self, now: float) -> None:
         """Judge no call that overlaps the pause of the process that ends now."""
         log.warning("the process was paused; calls that overlap the pause are not judged")
-        for watch in list(self._watches.values()):
+        for watch in self.watched():
             watch.skip_gap(now)
 
     def _tell(self, watch: Watch, transition: Transition) -> None:
@@ -258,6 +272,27 @@ class Runtime:
 
     # ------------------------------------------------------------------ orders
 
+    def wait_ready(self, timeout: Duration = "500ms") -> bool:
+        """Wait until the store was read once, before the first call; return whether it was.
+
+        Args:
+            timeout: The most to wait; without background threads the store's own timeouts count.
+
+        Guarantees:
+            Never raises for a store that is away, slow or broken.
+
+        Cost:
+            Blocks: a coroutine awaits `asyncio.to_thread(runtime.wait_ready)`.
+        """
+        limit_s = seconds(timeout, what="timeout")
+        self.wake()
+        if self.threads == "background":
+            self._courier.heard.wait(limit_s)
+        else:  # nobody else would read it
+            with self._lock:
+                self._courier.round()
+        return self.orders.known
+
     def poll(self) -> None:
         """Read the store and this host's file when they have something new; for the courier."""
         try:
@@ -272,6 +307,16 @@ class Runtime:
                 self.obey()
         except StoreError:
             self.troubles.note("local")
+
+    def recall(self) -> None:
+        """Begin with what the last process of this host saved, until the store is read."""
+        with self._lock:
+            if self.saver is not None and self.saver.recall(self.watched()):
+                self.obey()
+
+    def watched(self) -> list[Watch]:
+        """Return the watches of every flag, as of now."""
+        return list(self._watches.values())
 
     def refresh(self) -> None:
         """Read the store and act on it at once.
@@ -296,7 +341,7 @@ class Runtime:
         """Let every flag obey the orders in force; where one ended, recovery begins."""
         with self._lock:
             now, store_now = self.clock.monotonic(), self.store_now()
-            ended: list[tuple[Watch, Resolved, bool]] = []
+            ended: list[Ended] = []
             for watch in self._watches.values():
                 before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
                 self.orders.apply_to(watch)
@@ -312,29 +357,15 @@ class Runtime:
                 else:
                     watch.settle()
                     watch.gate.shut = watch.gate.shut or self._asleep
-            self._recover(ended, now)
+            for watch, event in recoveries(ended, now, self._rng):
+                for transition in watch.move([event], now):
+                    self._tell(watch, transition)
+                watch.settle()
+                watch.gate.shut = watch.gate.shut or self._asleep
             self.newsworthy = True
             leftover = self.orders.passed(store_now)
         if leftover:
             self._courier.put("sweep", lambda: self.store.sweep(self.instance))
-
-    def _recover(self, ended: list[tuple[Watch, Resolved, bool]], now: float) -> None:
-        """Start recoveries: one flag now, the others spread over a minute, unless released at once."""
-        ended.sort(key=lambda entry: (-(entry[0].flag.level or 0), entry[0].flag.name))
-        for index, (watch, before, at_once) in enumerate(ended):
-            cause = f"ended: {before.reason}"
-            event: Cleared | HoldEnded
-            if at_once:
-                event = Cleared(now=now, cause=cause)
-            else:
-                delay_s = self._rng.uniform(1.0, _SPREAD_S) if index else 0.0
-                event = HoldEnded(
-                    now=now, running_share=before.running_share, delay_s=delay_s, cause=cause
-                )
-            for transition in watch.move([event], now):
-                self._tell(watch, transition)
-            watch.settle()
-            watch.gate.shut = watch.gate.shut or self._asleep
 
     # ------------------------------------------------------------------ shown to observers
 
@@ -344,48 +375,25 @@ class Runtime:
             if self._ticker is not None:
                 self._ticker.notice_gap(self.clock.monotonic())
             if self.threads != "inline":
-                for watch in list(self._watches.values()):
+                for watch in self.watched():
                     for transition in watch.fold(self.clock.monotonic()):
                         self._tell(watch, transition)
             now = self.clock.monotonic()
             return [stats_of(watch, now) for _, watch in sorted(self._watches.items())]
 
-    def state_age_s(self) -> float | None:
-        """Return how old the store's state is, seconds; None before the first read."""
-        return self.orders.age_s(self.clock.monotonic())
-
-    def report(self) -> None:
-        """Write this process's heartbeat, and declare flags that are new; called by the courier."""
-        self.newsworthy = False
-        now = self.clock.monotonic()
+    def reports(self) -> dict[str, FlagReport]:
+        """Return what this process says of every flag, as folded last."""
         with self._lock:
-            watches = list(self._watches.items())
-            flags = {name: report_of(watch, now) for name, watch in watches}
-            declare = [watch.flag.info() for _, watch in watches] if self._undeclared else []
-            self._undeclared = False
-        try:
-            if declare:
-                self.store.declare(declare)
-            self.store.report(
-                InstanceReport(
-                    id=self.instance,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    version=version(),
-                    started=self.started_wall,
-                    at=self.clock.wall(),
-                    epoch=self.orders.epoch,
-                    flags=flags,
-                )
-            )
-        except Exception:  # noqa: BLE001 - as in `poll`: what was not declared is declared later
-            self._undeclared = self._undeclared or bool(declare)
-            self.troubles.note("store")
+            now = self.clock.monotonic()
+            return {name: report_of(watch, now) for name, watch in self._watches.items()}
+
+    def state_age_s(self) -> float | None:
+        """Return how old the known state of the store is, seconds; None while none is known."""
+        return self.orders.age_s(self.clock.monotonic())
 
     def keep(self, capture: Capture) -> None:
         """Send an encoded result on its way into the memory tier, and to the fleet."""
-        work = partial(keep_for_all, self, capture, stamped=self.orders.known)
-        self._courier.put("insert", work, dropped=partial(self.tier.drop, capture))
+        keep_for_all(self, self._courier, capture)
 
     # ------------------------------------------------------------------ life
 
@@ -401,7 +409,7 @@ class Runtime:
         self.asker = self.asker and asker_of(self, self.asker.wait_s)
         self._ticker = None
         self._asleep = self.threads == "background"
-        self._undeclared = self.newsworthy = True
+        self.heartbeat.undeclared = self.newsworthy = True
         parents = self._watches
         self._watches = {}
         for watch in parents.values():
@@ -423,15 +431,7 @@ class Runtime:
         if self._courier.alive:
             self._courier.stop()
         elif not self._asleep:
-            self.goodbye()
-
-    def goodbye(self) -> None:
-        """Tell a shared store that this process ends; may block, so the courier does it."""
-        if self.store.shared:
-            try:
-                self.store.goodbye(self.instance)
-            except Exception:  # noqa: BLE001 - as in `poll`, and the process is ending
-                self.troubles.note("store", tell=False)
+            self.heartbeat.goodbye()
 
     def __enter__(self) -> Self:
         self._before = slot.swap(self)

@@ -1,20 +1,15 @@
 """Holds in a file of this host: how an operator acts when the store is dead.
 
-Every process of one user on one host reads the file, and on that host it replaces the store's
-hold on a flag. It lies where every process of that user looks whatever its environment:
-`~/.local/state/degrade/<namespace>.json` with the home directory of the user database, or in
-the directory that `DEGRADE_LOCAL` names.
-
-Only a file that this user or root owns, and that nobody else can write, is obeyed.
+Every process of one user on one host reads the file `<namespace>.json`, and on that host it
+replaces the store's hold on a flag. Only a file that this user or root owns, and that nobody
+else can write, is obeyed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +22,10 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import Hold
 from degrade.errors import StoreError
 from degrade.stores.apply import ended
+from degrade.stores.own_file import OwnFile, Signature
 from degrade.stores.urls import checked_namespace
 
-__all__ = ("LocalHolds", "local_directory")
-
-_MAX_BYTES = 1 << 20
-"""A file larger than this was not written by us."""
-
-_Signature = tuple[int, int, int] | None
+__all__ = ("LocalHolds",)
 
 
 class _File(BaseModel):
@@ -68,12 +59,18 @@ class LocalHolds:
         directory: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        folder = local_directory() if directory is None else Path(directory).expanduser()
-        self.path = folder.absolute() / f"{checked_namespace(namespace)}.json"
+        self._file = OwnFile(
+            "the local holds", f"{checked_namespace(namespace)}.json", directory=directory
+        )
         self._clock: Clock = SystemClock() if clock is None else clock
         self._holds: dict[str, Hold] = {}
-        self._seen: _Signature | Literal["never"] = "never"
+        self._seen: Signature | Literal["never"] = "never"
         self._thread_lock = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self._file.path
 
     def changed(self) -> bool:
         """Whether the file differs from the one that `read` returned last.
@@ -81,7 +78,7 @@ class LocalHolds:
         Raises:
             StoreError: The file cannot be looked at.
         """
-        return self._signature() != self._seen
+        return self._file.signature() != self._seen
 
     def read(self) -> dict[str, Hold]:
         """Return flag (or `*`) to hold; expired ones may be among them.
@@ -89,7 +86,7 @@ class LocalHolds:
         Raises:
             StoreError: The file cannot be read or must not be trusted.
         """
-        signature = self._signature()
+        signature = self._file.signature()
         if signature != self._seen:
             self._holds = self._load()
             self._seen = signature
@@ -118,49 +115,20 @@ class LocalHolds:
                 del holds[name]
         return removed
 
-    def _signature(self) -> _Signature:
-        try:
-            found = os.stat(self.path)  # noqa: PTH116 - half the cost of Path.stat, and polled
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._failed(error.strerror or str(error)) from error
-        return found.st_ino, found.st_mtime_ns, found.st_size
-
     def _load(self) -> dict[str, Hold]:
-        try:
-            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        except FileNotFoundError:
+        body = self._file.read()
+        if body is None:
             return {}
-        except OSError as error:
-            raise self._failed(error.strerror or str(error)) from error
-        try:
-            self._check_trust(os.fstat(handle))
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                body = file.read(_MAX_BYTES + 1)
-        finally:
-            os.close(handle)
         try:
             return dict(_File.model_validate_json(body).holds)
         except ValidationError as error:
-            raise self._failed("it is damaged; remove it, and hold again") from error
-
-    def _check_trust(self, found: os.stat_result) -> None:
-        if not stat.S_ISREG(found.st_mode):
-            raise self._failed("it is no regular file; remove it")
-        if found.st_size > _MAX_BYTES:
-            raise self._failed("it is too large to be ours; remove it")
-        if hasattr(os, "getuid"):
-            if found.st_uid not in (0, os.getuid()):
-                raise self._failed(f"it belongs to another user (uid {found.st_uid}); remove it")
-            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise self._failed("others can write it; run chmod 600 on it if you trust it")
+            raise self._file.failed("it is damaged; remove it, and hold again") from error
 
     @contextmanager
     def _writing(self) -> Iterator[dict[str, Hold]]:
         """Give the holds in force to change, alone among threads and processes, then write them."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file.make_directory()
             with self._thread_lock, _alone(self.path.with_suffix(".lock")):
                 now = self._clock.wall()
                 holds = {flag: hold for flag, hold in self._load().items() if not ended(hold, now)}
@@ -169,49 +137,17 @@ class LocalHolds:
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
-            raise self._failed(
+            raise self._file.failed(
                 f"{error.strerror or error}; name a writable directory by DEGRADE_LOCAL, "
                 "for the services too"
             ) from error
 
     def _replace(self, holds: dict[str, Hold]) -> None:
-        body = _File(holds=holds).model_dump(mode="json")
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.stem}-")
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                json.dump(body, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)  # noqa: PTH105 - mkstemp gives a name, not a Path
-        except BaseException:  # whatever it is, no temporary file stays; it is raised again
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def _failed(self, why: str) -> StoreError:
-        return StoreError(f"the local holds in {self.path} cannot be used: {why}")
+        body = json.dumps(_File(holds=holds).model_dump(mode="json"), indent=1)
+        self._file.replace(body.encode("ascii"), sync=True)
 
     def __repr__(self) -> str:
         return f"LocalHolds({str(self.path)!r})"
-
-
-def local_directory() -> Path:
-    """Return where the files of local holds lie: `DEGRADE_LOCAL`, or the user's state directory."""
-    named = os.environ.get("DEGRADE_LOCAL")
-    if named:
-        return Path(named).expanduser()
-    return _home() / ".local" / "state" / "degrade"
-
-
-def _home() -> Path:
-    # By the user database, not by HOME: sudo, services and cron jobs have another HOME or none.
-    if sys.platform != "win32":
-        import pwd  # noqa: PLC0415 - not on Windows
-
-        try:
-            return Path(pwd.getpwuid(os.getuid()).pw_dir)
-        except KeyError:  # a container's user without an entry
-            pass
-    return Path("~").expanduser()
 
 
 @contextmanager

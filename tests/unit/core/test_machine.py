@@ -13,6 +13,7 @@ from degrade.core.machine import (
     Transition,
     at_rest,
     initial,
+    resumed,
 )
 from degrade.core.policy import Recovery
 from degrade.core.words import Phase
@@ -35,6 +36,41 @@ def test_a_flag_never_seen_is_steady_with_the_cooldown_of_its_policy():
 
 
 # ------------------------------------------------------------------------------- breach
+
+
+@pytest.mark.parametrize(
+    ("left_s", "wait_s"), [(3.0, 3.0), (-100.0, 0.0), (1e9, 300.0)], ids=["some", "over", "absurd"]
+)
+def test_a_flag_that_was_not_steady_begins_with_the_rest_of_its_cooldown(
+    left_s: float, wait_s: float
+):
+    policy = Recovery(cooldown="5s", max_cooldown="5m")
+    state = resumed(
+        policy, 100.0, share=0.0, left_s=left_s, cooldown_s=7.5, cause="breach: p99", draw=0.0
+    )
+    assert (state.phase, state.share, state.epoch, state.cause) == (
+        DEGRADED, 0.0, 1, "breach: p99",
+    )  # fmt: skip
+    assert state.until == 100.0 + wait_s
+    assert state.cooldown_s == 7.5
+    assert not state.voting, "what another process saw is no evidence of this one"
+    assert not state.fleet
+
+
+@pytest.mark.parametrize(("known_s", "cooldown_s"), [(0.0, 5.0), (1e9, 300.0)])
+def test_a_resumed_flag_keeps_its_cooldown_within_the_policy(known_s: float, cooldown_s: float):
+    policy = Recovery(cooldown="5s", max_cooldown="5m")
+    state = resumed(policy, 0.0, share=0.0, left_s=0.0, cooldown_s=known_s, cause="", draw=0.0)
+    assert state.cooldown_s == cooldown_s
+
+
+def test_processes_that_resume_together_do_not_come_back_together():
+    policy = Recovery(cooldown="5s")
+    untils = [
+        resumed(policy, 0.0, share=0.0, left_s=2.0, cooldown_s=5.0, cause="", draw=draw).until
+        for draw in (0.0, 0.5, 0.999)
+    ]
+    assert untils == pytest.approx([2.0, 2.5, 2.999])
 
 
 def test_a_breach_stops_every_call_until_the_cooldown_is_over(flag: Driven):

@@ -11,10 +11,12 @@ import sys
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from degrade import Runtime
 from degrade.core.words import Mode, RungKind
-from degrade.errors import UnavailableError
+from degrade.errors import ConfigError, StoreError, UnavailableError
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.runtime.provenance import Stamp, context, subject
+from degrade.stores.memory import MemoryStore
 from tests.unit.integrations.figures import Figures, flag
 
 
@@ -325,11 +327,80 @@ def test_other_protocols_pass_through_untouched(kind):
         seen.extend((*arguments, context()))
 
     scope, send = {"type": kind, "path": "/degrade/health"}, Response().send
-    middleware = DegradeMiddleware(app, metrics_path="/metrics", subject=lambda _scope: "ana")
+    middleware = DegradeMiddleware(
+        app, metrics_path="/metrics", subject=lambda _scope: "ana", ready=None
+    )
     asyncio.run(middleware(scope, receive, send))
 
     assert seen == [scope, receive, send, None]
     assert set(scope) == {"type", "path"}
+
+
+# ---------------------------------------------------------------------- the start
+
+
+async def starting(scope, receive, send):
+    await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def start(runtime, **options):
+    """Start an application; return what the server heard, with whether the store was read."""
+    heard = []
+
+    async def send(message):
+        heard.append((message["type"], getattr(runtime, "orders", None) and runtime.orders.known))
+
+    middleware = DegradeMiddleware(starting, runtime=runtime, **options)
+    asyncio.run(middleware({"type": "lifespan"}, receive, send))
+    return heard
+
+
+class Away(MemoryStore):
+    """A store that cannot be read."""
+
+    def read(self):
+        raise StoreError("nobody listens there")
+
+
+def test_the_application_has_started_once_the_store_was_read():
+    with Runtime() as runtime:
+        assert not runtime.orders.known
+        assert start(runtime, ready="10s")[0] == ("lifespan.startup.complete", True)
+
+
+def test_a_store_that_is_away_delays_the_start_and_does_not_refuse_it(caplog):
+    with Runtime(Away(), threads="manual") as runtime:
+        heard = start(runtime, ready="20ms")
+    assert [what for what, _ in heard] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert caplog.messages[-1] == "the store was not read within 20ms; starting all the same"
+
+
+def test_the_start_waits_for_nothing_without_ready():
+    with Runtime() as runtime:
+        assert start(runtime, ready=None)[0] == ("lifespan.startup.complete", False)
+
+
+def test_what_is_no_runtime_is_not_waited_for():
+    assert start(Figures())[0] == ("lifespan.startup.complete", None)
+
+
+def test_a_start_that_cannot_wait_is_told_and_goes_on(caplog):
+    class Broken(Runtime):
+        def wait_ready(self, timeout="500ms"):
+            raise LookupError("bug")
+
+    with Broken(threads="manual") as runtime:
+        assert start(runtime)[0] == ("lifespan.startup.complete", False)
+    assert "the start does not wait for the store" in caplog.messages[-1]
+
+
+def test_the_most_to_wait_must_be_a_duration():
+    with pytest.raises(ConfigError, match="ready"):
+        DegradeMiddleware(starting, ready="soon")
 
 
 # ---------------------------------------------------------------------- health and metrics

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from degrade.errors import ConfigError, StoreError
-from degrade.stores.local import LocalHolds, local_directory
+from degrade.stores.local import LocalHolds
+from degrade.stores.own_file import local_directory
 from degrade.testing.store_records import hold
 
 

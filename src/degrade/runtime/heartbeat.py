@@ -1,0 +1,68 @@
+"""What a process tells a store of itself: that it is there, which flags it has, that it ends.
+
+All of it may block, so the courier does it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from degrade.core.records import InstanceReport
+from degrade.runtime.figures import version
+
+if TYPE_CHECKING:
+    from degrade.runtime.runtime import Runtime
+
+__all__ = ("Heartbeat",)
+
+
+class Heartbeat:
+    """The heartbeat of one runtime.
+
+    Args:
+        runtime: Whose.
+
+    Attributes:
+        undeclared: There are flags that the store was not told of.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.undeclared = True
+
+    def report(self) -> None:
+        """Write what this process sees, and declare flags that are new."""
+        runtime = self._runtime
+        runtime.newsworthy = False
+        undeclared, self.undeclared = self.undeclared, False
+        declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []
+        flags = runtime.reports()
+        try:
+            if declare:
+                runtime.store.declare(declare)
+            runtime.store.report(
+                InstanceReport(
+                    id=runtime.instance,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    version=version(),
+                    started=runtime.started_wall,
+                    at=runtime.clock.wall(),
+                    epoch=runtime.orders.epoch,
+                    flags=flags,
+                )
+            )
+        except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; declared later
+            self.undeclared = self.undeclared or bool(declare)
+            runtime.troubles.note("store")
+
+    def goodbye(self) -> None:
+        """Tell a shared store that this process ends."""
+        runtime = self._runtime
+        if runtime.store.shared:
+            try:
+                runtime.store.goodbye(runtime.instance)
+            except Exception:  # noqa: BLE001 - as in `report`, and the process is ending
+                runtime.troubles.note("store", tell=False)

@@ -1,0 +1,169 @@
+"""Real processes and the state file: killed while writing, and started while the store is away."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from degrade.core.records import ControlState, Hold
+from degrade.core.words import HoldMode
+from degrade.stores.saved import Saved, SavedState
+from tests.integration.children import run
+
+pytestmark = [pytest.mark.real]
+
+SLACK_S = 0.7
+"""What the end of an interpreter may take on a busy machine, beside what is ours."""
+
+KILLED = """
+import random
+from pathlib import Path
+from degrade.core.records import ControlState
+from degrade.errors import StoreError
+from degrade.stores.saved import Saved, SavedState
+from degrade.testing.store_records import hold
+
+file = SavedState("default", "redis://server", directory=Path.cwd())
+rng = random.Random(7)
+
+def write(writer):
+    number = 0
+    while True:
+        number += 1
+        holds = {f"flag-{index}": hold() for index in range(number % 200)}
+        state = ControlState(incarnation=f"{writer}-{number}", epoch=number, now=1.0, holds=holds)
+        file.write(Saved(at=float(number), state=state), watched=())
+
+def writer(name):
+    child = os.fork()
+    if child == 0:
+        try:
+            write(name)
+        finally:
+            os._exit(1)
+    return child
+
+other = writer("other")
+until(lambda: file.path.exists())
+torn, seen = [], set()
+for number in range(200):
+    victim = writer(str(number))
+    time.sleep(rng.uniform(0.001, 0.006))
+    os.kill(victim, signal.SIGKILL)
+    os.waitpid(victim, 0)
+    try:
+        seen.add(file.read().state.incarnation)
+    except StoreError as error:
+        torn.append(str(error))
+os.kill(other, signal.SIGKILL)
+left = len(list(Path.cwd().glob(".default*")))
+tell(torn=torn, seen=len(seen), left=left)
+"""
+
+
+def test_no_reader_sees_a_torn_file_however_often_writers_are_killed(tmp_path: Path):
+    done = run(KILLED, tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.all["torn"] == []
+    assert done.all["seen"] > 20, "the file changed all the time"
+    assert done.all["left"] > 0, "some were killed while writing"
+
+
+DEAD = """
+from pathlib import Path
+from degrade.errors import StoreError
+from degrade.stores.memory import MemoryStore
+from degrade.stores.saved import SavedState
+
+kind, = sys.argv[1:]
+
+class Away(MemoryStore):
+    shared = kind != "memory"
+
+    def _check(self):
+        if kind == "refused":
+            raise StoreError("nobody listens there")
+        while kind == "frozen":
+            time.sleep(0.05)
+
+@degradable("feed", fallback=[default("stale")])
+def feed() -> str:
+    return "fresh"
+
+saved = None if kind == "memory" else SavedState("default", "redis://server", directory=Path.cwd())
+runtime = Runtime(Away(), saved=saved).__enter__()
+begun = time.perf_counter()
+first = feed()
+took = time.perf_counter() - begun
+tell(first=first, took=took, age=runtime.state_age_s(), over=time.monotonic())
+"""
+
+
+def kept(home: Path) -> None:
+    """Leave what a process left that ended a minute ago."""
+    now = time.time()
+    hold = Hold(mode=HoldMode.OFF, actor="ana", reason="bad model", at=now - 70, epoch=4)
+    state = ControlState(incarnation="life", epoch=4, now=now - 60, holds={"feed": hold})
+    SavedState("default", "redis://server", directory=home).write(
+        Saved(at=now - 60, state=state), watched=()
+    )
+
+
+def started(kind: str, home: Path) -> dict[str, Any]:
+    done = run(DEAD, home, kind)
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+    assert done.ended_at - done.all["over"] < 1.0 + SLACK_S
+    return done.all
+
+
+@pytest.mark.parametrize("kind", ["refused", "frozen"])
+def test_the_first_call_of_a_process_obeys_the_file_while_the_store_is_away(
+    kind: str, tmp_path: Path
+):
+    kept(tmp_path)
+    told = started(kind, tmp_path)
+    assert told["first"] == "stale"
+    assert 60 <= told["age"] < 100
+
+
+@pytest.mark.parametrize("kind", ["refused", "frozen"])
+def test_a_store_that_is_away_delays_the_first_call_by_at_most_50_ms(kind: str, tmp_path: Path):
+    kept(tmp_path)
+    alone = min(started("memory", tmp_path)["took"] for _ in range(3))
+    away = min(started(kind, tmp_path)["took"] for _ in range(3))
+    assert away - alone < 0.05
+
+
+READY = """
+from degrade.errors import StoreError
+from degrade.stores.memory import MemoryStore
+
+class Frozen(MemoryStore):
+    shared = True
+    frozen = True
+
+    def _check(self):
+        while self.frozen:
+            time.sleep(0.005)
+
+store = Frozen()
+runtime = Runtime(store).__enter__()
+begun = time.monotonic()
+answers = [runtime.wait_ready("50ms")]
+took = time.monotonic() - begun
+threading.Timer(0.1, lambda: setattr(store, "frozen", False)).start()
+answers.append(runtime.wait_ready("20s"))
+tell(answers=answers, took=took, known=runtime.orders.known, all=time.monotonic() - begun)
+"""
+
+
+def test_waiting_ends_when_the_store_was_read_or_the_time_is_over(tmp_path: Path):
+    done = run(READY, tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.all["answers"] == [False, True]
+    assert 0.05 <= done.all["took"] < 1.0
+    assert done.all["all"] < 10.0
