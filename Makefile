@@ -27,6 +27,13 @@ test: ## Run every test, in parallel and in random order
 	@.ci/bootstrap test
 	@$(RUN) -m pytest -n $(JOBS) $(ARGS)
 
+.PHONY: faults
+faults: ## Freeze, kill, empty and cut off real redis-servers, and write what was measured
+	@.ci/bootstrap test
+	@rm -rf .make/faults
+	$(RUN) -m pytest -n $(JOBS) -m "faults or not faults" tests/faults $(ARGS)
+	@$(RUN) -m tests.faults.figures
+
 .PHONY: check
 check: ## Lint, check the format and the types, and build the docs with warnings as errors
 	@.ci/bootstrap check

@@ -10,27 +10,33 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ("ServerProcess",)
+__all__ = ("ServerProcess", "bound_to_us")
 
 _GRACE_S = 3.0
 
 
-class ServerProcess:
-    """A program that runs until it is told to end.
+def bound_to_us(command: Sequence[str]) -> list[str]:
+    """Return a command that the kernel kills (SIGKILL) when the thread that started it is gone.
 
-    It is killed with the thread that starts it, even by the kernel when the test run is killed;
-    so start it from the main thread. Ctrl-C does not reach it: it has a session of its own.
+    So start it from the main thread. Without util-linux nothing but our own care ends it.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
+
+
+class ServerProcess:
+    """A program that runs until it is told to end, or until the test run is killed.
+
+    Ctrl-C does not reach it: it has a session of its own.
     """
 
     def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
         self.log = log
         self.frozen = False
-        setpriv = shutil.which("setpriv")
-        dying = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         with log.open("ab") as out:
             self._log_begin = out.tell()
             self._process = subprocess.Popen(
-                [*dying, *command],
+                bound_to_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,154 @@
+"""The harness itself, over a store that needs no server: what it sees, and that it sees faults."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from degrade.control import Control
+from degrade.settings import open_store
+from tests.faults import promises
+from tests.faults.figures import Figures, fold
+from tests.faults.recording import sockets_to
+from tests.servers.waiting import until
+
+pytestmark = pytest.mark.real
+
+FLAG = "feed.ranking"
+
+
+def control(app, url):
+    return Control(open_store(url, namespace=app.namespace), actor="ana")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_application_follows_an_operator_and_keeps_the_promises(application, tmp_path, kind):
+    url = f"sqlite:///{tmp_path}/store.db"
+    app = application(url, kind=kind)
+    assert [worker.hello["first"] for worker in app.workers] == (
+        ["full", "full"] if kind == "sync" else [None, None]
+    )
+    app.gather("calm", calls=50)
+    held = app.mark("fault")
+    control(app, url).hold(FLAG, "degraded", for_=None, reason="a test")
+    since = app.await_answer(FLAG, "degraded")
+    assert 0 < max(since) - held < 5
+    app.gather("held", calls=50)
+    app.mark("calm")
+    control(app, url).release(FLAG, reason="a test", now=True)
+    app.await_answer(FLAG, "full")
+    app.gather("fault", calls=50)
+    reports = app.reports()
+    assert set(promises.answers(reports, ["held"], FLAG)) == {"degraded"}
+    kept = promises.check(reports, fault=["held", "fault"])
+    assert kept.sockets == 0
+    assert kept.calls >= 200
+    if kind == "async":
+        assert kept.lag_s > 0
+        assert promises.answers(reports, ["calm"], "inline")["full"] > 0
+    assert [worker.stop() for worker in app.everyone] == [0, 0, 0]
+
+
+def test_an_application_whose_dependency_fails_trips_and_recovers(application):
+    app = application("memory://", workers=1)
+    app.gather("calm", calls=10)
+    app.behave("fail")
+    (since,) = app.await_answer(FLAG, "degraded")
+    app.await_mode(FLAG, "degraded")
+    app.behave("ok")
+    app.await_mode(FLAG, "normal")
+    (again,) = app.await_answer(FLAG, "full")
+    assert again > since
+    (report, _) = app.reports()
+    assert [change[2] for change in report["changes"]][:2] == ["full", "degraded"]
+    assert report["log"]
+
+
+def test_sockets_are_counted_where_they_lead(redis_server):
+    port = frozenset({redis_server.port})
+    assert sockets_to(port) == 0
+    with socket.create_connection((redis_server.host, redis_server.port)):
+        assert sockets_to(port) == 1
+        assert sockets_to(frozenset({1})) == 0
+    assert sockets_to(port) == 0
+
+
+def report(guarded, *, kind="sync", **more):
+    """A report as the application makes it; `guarded` are the latencies of both phases."""
+    calm, fault = guarded
+
+    def phase(values):
+        return {
+            "guarded": values, "bare": [0.002] * len(values), "lag": [], "classes": {},
+            "most": {"sockets": 2, "threads": 5}, "seconds": 1.0,
+        }  # fmt: skip
+
+    made = {
+        "kind": kind, "errors": [], "thread_errors": [], "stderr": "", "changes": [],
+        "log": [[float(at), "line"] for at in range(10)],
+        "phases": {"calm": phase(calm), "fault": phase(fault)},
+    }  # fmt: skip
+    return made | more
+
+
+def broken(**more):
+    return report(([0.002] * 100, [0.002] * 100), **more)
+
+
+@pytest.mark.parametrize(
+    ("reports", "complaint"),
+    [
+        ([broken(errors=["StoreError"])], "reached a caller"),
+        ([broken(thread_errors=["degrade-courier died"])], "degrade-courier"),
+        ([broken(stderr="Traceback")], "Traceback"),
+        ([broken(log=[[1.0, "line"]] * 11)], "line"),
+        ([report(([0.002] * 100, [0.0031] * 100))], "slower"),
+        ([report(([0.002] * 1000, [0.002] * 999 + [0.31]))], "waited"),
+    ],
+    ids=["exception", "thread", "stderr", "log", "slower", "waited"],
+)
+def test_every_broken_promise_is_noticed(reports, complaint):
+    kept = promises.check([broken()])
+    assert (kept.ratio, kept.lines, kept.sockets) == (1.0, 10, 2)
+    with pytest.raises(AssertionError, match=complaint):
+        promises.check(reports)
+
+
+def test_too_many_connections_are_noticed():
+    with pytest.raises(AssertionError, match="connections"):
+        promises.check([broken()], sockets=1)
+
+
+def test_a_busy_machine_widens_the_limits_by_as_much():
+    slowed = report(([0.002] * 100, [0.0031] * 100))
+    machine = report(([0.002] * 100, [0.0022] * 100), kind="control")
+    assert promises.check([slowed, machine]).machine == pytest.approx(1.1)
+    with pytest.raises(AssertionError, match="slower"):
+        promises.check([slowed, report(([0.002] * 100, [0.002] * 100), kind="control")])
+
+
+def test_lines_are_counted_over_the_worst_minute():
+    assert promises.most_in_a_minute([]) == 0
+    assert promises.most_in_a_minute([[float(at), ""] for at in range(0, 120, 10)]) == 7
+
+
+def test_figures_become_a_page(tmp_path):
+    figures = Figures()
+    figures.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    figures.about("T01 redis_frozen", "SIGSTOP for 20 s")
+    figures.note("converged after", 0.1234, "2 s", unit="s")
+    figures.keep(promises.check([broken()]))
+    figures.write(tmp_path)
+    page = fold(tmp_path)
+    assert "## T01 redis_frozen" in page
+    assert "| converged after | 123 ms | 2 s |" in page
+    assert "| connections a process | 2 | 2 |" in page
+
+
+def test_a_process_that_is_killed_is_noticed_not_waited_for(application):
+    app = application("memory://", workers=1, control=False)
+    app.workers[0].process.kill()
+    with pytest.raises((AssertionError, BrokenPipeError)):
+        until(lambda: app.states() and False)
