@@ -14,7 +14,11 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def redact(url: str) -> str:
-    """Return a URL without the passwords, lone user parts and query values it may contain."""
+    """Return a URL without the passwords, lone user parts and query values it may contain.
+
+    What is no proper URL is shown rather too little of than too much: a password may contain
+    anything, and `redis://u:a?b@host` looks like the port `a`.
+    """
     scheme, separator, rest = url.partition("://")
     if scheme.lower() in ("sqlite", "memory"):
         return url
@@ -23,7 +27,17 @@ def redact(url: str) -> str:
     if at:
         name, colon, _ = user.partition(":")
         user = f"{name}:***" if colon else "***"
-    return f"{scheme}{separator}{user}{at}{host}{mark}{re.sub(r'=[^&]*', '=***', query)}"
+    elif "@" in query:
+        host = re.sub(r":.*", ":***", host)
+    else:
+        host = ",".join(
+            re.sub(r"^([^:\[]*):(?!\d*(/|$)).*", r"\1:***", one) for one in host.split(",")
+        )
+    query = "&".join(
+        re.sub(r"=.*", "=***", piece, flags=re.DOTALL) if "=" in piece else "***" * bool(piece)
+        for piece in query.split("&")
+    )
+    return f"{scheme}{separator}{user}{at}{host}{mark}{query}"
 
 
 def checked_namespace(namespace: str) -> str:

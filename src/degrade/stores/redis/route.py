@@ -1,0 +1,221 @@
+"""Ways to the primary of a key: straight, through the sentinels, or by the slots of a cluster.
+
+Whatever is known of a way is forgotten after every error (`lost`), so that the next connection
+is found anew. `open` may take long and is called in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from redis import exceptions
+from redis.crc import key_slot
+
+from degrade.stores.redis.address import Address, Place, Secrets
+from degrade.stores.redis.failures import LinkError, explained
+from degrade.stores.redis.wire import CLIENT_NAME, FAILURES, Wire
+
+__all__ = ("Route", "route_of")
+
+
+class Route(Protocol):
+    """The way to the primaries of an address."""
+
+    def known(self, key: str) -> Place | None:
+        """Return where the primary of a key is, if that is known without asking anybody."""
+        ...
+
+    def open(self, key: str) -> Wire:
+        """Find the primary of a key, and connect; raises `LinkError`."""
+        ...
+
+    def lost(self) -> None:
+        """Forget what is known."""
+        ...
+
+
+def route_of(address: Address, *, timeout_s: float) -> Route:
+    """Return the way that fits an address; no step of it may take longer than `timeout_s`."""
+    if address.kind == "sentinel":
+        return _BySentinel(address, timeout_s)
+    if address.kind == "cluster":
+        return _BySlot(address, timeout_s)
+    return _Straight(address, timeout_s)
+
+
+class _Straight:
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+
+    def known(self, key: str) -> Place | None:  # noqa: ARG002 - there is only one
+        return self._address.places[0]
+
+    def open(self, key: str) -> Wire:  # noqa: ARG002 - there is only one
+        return _introduced(self._address, self._address.places[0], self._timeout_s)
+
+    def lost(self) -> None:
+        pass  # a name is resolved with every connection
+
+
+class _BySentinel:
+    """Asks the sentinels in turn; the one that answered comes first the next time."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._sentinels = list(address.places)
+        self._primary: Place | None = None
+
+    def known(self, key: str) -> Place | None:  # noqa: ARG002 - all keys are there
+        return self._primary
+
+    def lost(self) -> None:
+        self._primary = None
+
+    def open(self, key: str) -> Wire:  # noqa: ARG002 - all keys are there
+        failure: LinkError | None = None
+        tried: set[Place] = set()
+        for sentinel in tuple(self._sentinels):
+            try:
+                primary = self._ask(sentinel)
+                if primary in tried:
+                    continue
+                tried.add(primary)
+                wire = self._open_primary(primary)
+            except LinkError as error:
+                failure = error
+                continue
+            self._sentinels.remove(sentinel)
+            self._sentinels.insert(0, sentinel)
+            self._primary = primary
+            return wire
+        raise failure or explained("SENTINELS", self._address)
+
+    def _ask(self, sentinel: Place) -> Place:
+        question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)
+        try:
+            wire = _wire(
+                self._address, sentinel, self._timeout_s, secrets=self._address.sentinel_secrets
+            )
+            try:
+                (answer,) = wire.ask([question], time.monotonic() + self._timeout_s)
+            finally:
+                wire.close()
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None:
+                return Place(answer[0].decode(), int(answer[1]))
+        except FAILURES as error:
+            failure = explained(error, self._address, where=f"sentinel {sentinel}")
+        else:
+            failure = explained("SENTINELS", self._address, where=f"sentinel {sentinel}")
+        raise failure
+
+    def _open_primary(self, place: Place) -> Wire:
+        wire = _introduced(self._address, place, self._timeout_s)
+        failure: LinkError | None = None
+        try:
+            (role,) = wire.ask([("ROLE",)], time.monotonic() + self._timeout_s)
+        except FAILURES as error:
+            failure = explained(error, self._address, where=str(place))
+        else:
+            # Who may not ask for the role learns from the refusal of a write.
+            if not isinstance(role, Exception) and role[0] != b"master":
+                failure = explained("NOTPRIMARY", self._address, where=str(place))
+        if failure is not None:
+            wire.close()
+            raise failure
+        return wire
+
+
+class _BySlot:
+    """Asks any node who serves which slots; the nodes it was told of before the ones of the URL."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._primaries: tuple[tuple[int, int, Place], ...] = ()
+        self._nodes: tuple[Place, ...] = ()
+
+    def known(self, key: str) -> Place | None:
+        slot = key_slot(key.encode())
+        for first, last, place in self._primaries:
+            if first <= slot <= last:
+                return place
+        return None
+
+    def lost(self) -> None:
+        self._primaries = ()
+
+    def open(self, key: str) -> Wire:
+        teller: Wire | None = None
+        if not self._primaries:
+            teller = self._ask_around()
+        place = self.known(key)
+        if teller is not None:
+            if teller.place == place:
+                return teller
+            teller.close()
+        if place is None:
+            self.lost()
+            raise explained("CLUSTERDOWN", self._address)
+        return _introduced(self._address, place, self._timeout_s)
+
+    def _ask_around(self) -> Wire:
+        failure: LinkError | None = None
+        for node in dict.fromkeys((*self._nodes, *self._address.places)):
+            try:
+                wire = _introduced(self._address, node, self._timeout_s)
+            except LinkError as error:
+                failure = error
+                continue
+            try:
+                (answer,) = wire.ask([("CLUSTER", "SLOTS")], time.monotonic() + self._timeout_s)
+                if isinstance(answer, Exception):
+                    raise answer
+                self._learn(answer, node)
+            except FAILURES as error:
+                failure = explained(error, self._address, where=str(node))
+                wire.close()
+                continue
+            return wire
+        raise failure or explained("CLUSTERDOWN", self._address)
+
+    def _learn(self, answer: Iterable[Any], teller: Place) -> None:
+        primaries, nodes = [], []
+        for first, last, primary, *replicas in answer:
+            places = [
+                # a node that does not know its own address is where we asked it
+                Place((host or b"").decode() or teller.host, int(port))
+                for host, port, *_ in (primary, *replicas)
+            ]
+            primaries.append((int(first), int(last), places[0]))
+            nodes += places
+        if not primaries:
+            raise exceptions.ClusterDownError("no slots are served")
+        self._primaries, self._nodes = tuple(primaries), tuple(nodes)
+
+
+def _introduced(address: Address, place: Place, timeout_s: float) -> Wire:
+    """Connect to a data server, and tell it our name if it lets us."""
+    try:
+        wire = _wire(address, place, timeout_s, secrets=address.secrets, db=address.db)
+        try:
+            wire.ask([("CLIENT", "SETNAME", CLIENT_NAME)], time.monotonic() + timeout_s)
+        except BaseException:  # whatever it is, the socket must not leak; it is raised again
+            wire.close()
+            raise
+    except FAILURES as error:
+        failure = explained(error, address, where=str(place))
+    else:
+        return wire
+    raise failure
+
+
+def _wire(
+    address: Address, place: Place, timeout_s: float, *, secrets: Secrets, db: int = 0
+) -> Wire:
+    return Wire(place, address, secrets=secrets, db=db, timeout_s=timeout_s)
