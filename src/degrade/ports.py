@@ -182,12 +182,15 @@ class Fleet(Protocol):
         """
         ...
 
-    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> None:
+    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> int:
         """Write one instance's heartbeat and its votes over its last ones, in one round trip.
 
         Args:
             report: The heartbeat.
             votes: Flag to what was breached; votes that are no longer in it are withdrawn.
+
+        Returns:
+            How many instances are live, this one included.
         """
         ...
 

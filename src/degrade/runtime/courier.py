@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from degrade.errors import StoreError
+from degrade.ports import Draft
 from degrade.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ("Courier",)
 
 POLL_S: Final = 0.2
+FLEET_POLL_S: Final = 1.0
+"""How often a fleet's store is read, give or take a fifth; hints tell sooner."""
+MEMBER_S: Final = 0.8
 ALONE_S: Final = 2.0
 """How often a process looks at its host's file when no store is shared and nothing happens."""
 REPORT_S: Final = 1.0
@@ -54,7 +59,9 @@ class Courier(Worker):
         self.heard = threading.Event()
         self._queue: deque[tuple[str, Callable[[], object], Callable[[], object]]] = deque()
         self._reported = -1e9
-        self._polled = -1e9
+        self._poll_at = -1e9
+        self._member_at = -1e9
+        self._drafts: deque[Draft] = deque(maxlen=MOST_QUEUED)
         self._swept = self._looked = runtime.clock.monotonic()
 
     def put(
@@ -74,6 +81,16 @@ class Courier(Worker):
         self._queue.append((what, work, dropped))
         self.bell.ring()
 
+    def tell(self, draft: Draft) -> None:
+        """Queue an event for the store's log; those that wait together are written together."""
+        self._drafts.append(draft)
+        self.put("append", self._append)
+
+    def poll_now(self) -> None:
+        """Let the store be read at once."""
+        self._poll_at = float("-inf")
+        self.bell.ring()
+
     def deliver(self) -> None:
         """Do all that is queued, in the calling thread."""
         while self._queue:
@@ -86,6 +103,11 @@ class Courier(Worker):
             except Exception:  # noqa: BLE001 - stores and disks fail in many ways; counted and told
                 self._runtime.troubles.note(what)
 
+    def _append(self) -> None:
+        drafts = [self._drafts.popleft() for _ in range(len(self._drafts))]
+        if drafts:
+            self._runtime.store.append(drafts)
+
     def carry(self) -> None:
         """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
         runtime = self._runtime
@@ -96,15 +118,21 @@ class Courier(Worker):
         if runtime.asker is not None and runtime.asker.tier.due():
             self.put("share", runtime.asker.tier.send)
             self.deliver()
-        if now - self._polled >= POLL_S:
-            self._polled = now
-            runtime.poll()
+        if now >= self._poll_at:
+            self._poll_at = now + self._poll_s()
+            self._poll()
             if runtime.orders.known and not self.heard.is_set():
                 self.heard.set()
         due_s = REPORT_S if runtime.newsworthy else QUIET_REPORT_S
         if now - self._reported >= due_s:
             self._reported = now
             runtime.heartbeat.report()
+        if runtime.member is not None and now - self._member_at >= MEMBER_S:
+            self._member_at = now
+            try:
+                runtime.member.round()
+            except Exception:  # noqa: BLE001 - stores of others fail in ways of their own
+                runtime.troubles.note("store")
         if now - self._looked >= LOOK_S:
             self._looked = now
             runtime.revive()
@@ -113,6 +141,36 @@ class Courier(Worker):
             runtime.tier.sweep(now)
         if runtime.saver is not None:
             runtime.saver.save(runtime.watched())
+
+    def _poll(self) -> None:
+        """Read the store and this host's file when they have something new."""
+        runtime = self._runtime
+        try:
+            if not runtime.orders.known or runtime.store.changed():
+                runtime.refresh()
+            else:
+                runtime.orders.seen(runtime.clock.monotonic())
+        except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
+            runtime.troubles.note("store")
+        try:
+            if runtime.orders.take_local():
+                runtime.obey()
+        except StoreError:
+            runtime.troubles.note("local")
+
+    def _poll_s(self) -> float:
+        """Return how long to wait until the next poll; a fleet's processes poll out of step."""
+        if self._runtime.member is None:
+            return POLL_S
+        return FLEET_POLL_S * self._runtime.member.jitter()
+
+    def _wait_s(self) -> float:
+        runtime = self._runtime
+        if runtime.member is not None:
+            return max(0.0, self._poll_at - runtime.clock.monotonic())
+        if runtime.store.shared:
+            return POLL_S
+        return REPORT_S if runtime.newsworthy else ALONE_S
 
     def round(self) -> None:
         """Do one round, whatever happens in it."""
@@ -132,8 +190,7 @@ class Courier(Worker):
     def _run(self) -> None:
         runtime = self._runtime
         while not self.stopping:
-            alone_s = REPORT_S if runtime.newsworthy else ALONE_S
-            self.bell.wait(POLL_S if runtime.store.shared else alone_s)
+            self.bell.wait(self._wait_s())
             self.round()
         self.deliver()  # what came while the last round was under way
         if runtime.asker is not None:

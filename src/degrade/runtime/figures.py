@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ __all__ = ("draft_of", "report_of", "stats_of", "version")
 
 _REWORD_S = 5.0
 
+log = logging.getLogger("degrade.runtime")
+
 
 @functools.cache
 def version() -> str:
@@ -28,7 +31,15 @@ def version() -> str:
 
 
 def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
-    """Return the event of a transition, with the verdict behind it."""
+    """Log a transition, and return its event, with the verdict behind it."""
+    log.warning(
+        "%s: %s to %s, %s of calls run: %s",
+        watch.flag.name,
+        transition.source,
+        transition.target,
+        transition.share,
+        transition.cause,
+    )
     verdict = watch.breach if transition.target is Phase.DEGRADED else None
     return Draft(
         type="transition",

@@ -42,18 +42,20 @@ class Heartbeat:
         try:
             if declare:
                 runtime.store.declare(declare)
-            runtime.store.report(
-                InstanceReport(
-                    id=runtime.instance,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    version=version(),
-                    started=runtime.started_wall,
-                    at=runtime.clock.wall(),
-                    epoch=runtime.orders.epoch,
-                    flags=flags,
-                )
+            report = InstanceReport(
+                id=runtime.instance,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=version(),
+                started=runtime.started_wall,
+                at=runtime.clock.wall(),
+                epoch=runtime.orders.epoch,
+                flags=flags,
             )
+            if runtime.member is None:
+                runtime.store.report(report)
+            else:
+                runtime.member.beat(report)
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; declared later
             self.undeclared = self.undeclared or bool(declare)
             runtime.troubles.note("store")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from degrade.core.records import ControlState, Hold, LevelOrder
+from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
 from degrade.core.words import EVERYONE, HoldMode
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Orders:
         self._local = local
         self._local_holds: dict[str, Hold] = {}
         self._state: ControlState | None = None
+        self._asked_at = float("-inf")
         self._ahead_s = 0.0
         self._seen: float | None = None
         self._next_end = float("inf")
@@ -51,18 +52,21 @@ class Orders:
         """The newest state that was read from the store."""
         return None if self.from_file else self._state
 
-    def take(self, state: ControlState, wall_s: float) -> None:
-        """Take a newer state of the store; one that another thread read earlier changes nothing."""
+    def take(self, state: ControlState, asked_at: float) -> None:
+        """Take a newer state of the store; one that another thread read earlier changes nothing.
+
+        Args:
+            state: What was read, or heard.
+            asked_at: When the reading began, monotonic seconds. It tells which of two states is
+                newer, since a store may go back.
+        """
         known = self.live
-        if (
-            known is not None
-            and known.incarnation == state.incarnation
-            and known.epoch > state.epoch
-        ):
-            return
-        self._state = state
+        if known is not None:
+            older = known.incarnation == state.incarnation and known.epoch > state.epoch
+            if asked_at < self._asked_at or (asked_at == self._asked_at and older):
+                return
+        self._state, self._asked_at = state, asked_at
         self.from_file = False
-        self._ahead_s = state.now - wall_s
         self._plan(float("-inf"))
 
     def take_saved(self, state: ControlState, *, ahead_s: float, seen: float) -> None:
@@ -109,9 +113,20 @@ class Orders:
         """Return for how long the store has not answered, seconds; None if it never did."""
         return None if self._seen is None else max(0.0, now - self._seen)
 
-    def store_now(self, wall_s: float) -> float:
-        """Return the store's time at a wall time of this process."""
+    def saved_now(self, wall_s: float) -> float:
+        """Return what the time of the store that was saved may be at a wall time of this host."""
         return wall_s + self._ahead_s
+
+    def verdict(self, flag: str) -> FleetVerdict | None:
+        """Return the fleet's standing verdict on a flag; what a file says is no verdict."""
+        state = self.live
+        return None if state is None else state.verdicts.get(flag)
+
+    @property
+    def verdicts(self) -> bool:
+        """Whether any fleet verdict stands."""
+        state = self.live
+        return state is not None and bool(state.verdicts)
 
     def apply_to(self, watch: Watch) -> None:
         """Give a flag the orders that concern it, ended ones included."""

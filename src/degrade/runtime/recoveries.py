@@ -1,23 +1,58 @@
-"""How flags come back when an order ends: one at once, the others spread over a minute."""
+"""How flags follow orders, and come back when one ends: one at once, the others in a minute."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from degrade.core.machine import Cleared, HoldEnded
+from degrade.core.words import Mode
 
 if TYPE_CHECKING:
     from degrade.core.resolve import Resolved
+    from degrade.fallback.memory import MemoryTier
+    from degrade.runtime.orders import Orders
     from degrade.runtime.watch import Watch
 
-__all__ = ("Ended", "recoveries")
+__all__ = ("Ended", "obeyed", "recoveries")
 
 SPREAD_S: Final = 60.0
+_ORDERED: Final = frozenset({"hold", "everyone", "level"})
 
 Ended = tuple["Watch", "Resolved", bool]
 """A flag whose order ended, what it obeyed before, and whether it is to skip its recovery."""
+
+
+def obeyed(
+    orders: Orders, watches: Iterable[Watch], tier: MemoryTier, *, now: float, store_now: float
+) -> list[Ended]:
+    """Give every flag its orders; the caller settles it.
+
+    Args:
+        orders: The orders in force.
+        watches: The flags.
+        tier: Where the snapshots are voided that an `off` made wrong.
+        now: Monotonic seconds.
+        store_now: Store time, Unix seconds.
+
+    Returns:
+        The flags for which an order ended.
+    """
+    ended: list[Ended] = []
+    for watch in watches:
+        before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
+        orders.apply_to(watch)
+        after = watch.peek()
+        turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
+        if turned or watch.off_ended > off_ended:
+            ago_s = 0.0 if turned else max(store_now - watch.off_ended, 0.0)
+            tier.void(watch.flag.name, now - ago_s)
+        gone = before.layer in _ORDERED and orders.gone(watch, before.layer, store_now)
+        at_once = gone and not here and orders.at_once(watch, before.layer)
+        if at_once or (gone and after.dial < before.dial):
+            ended.append((watch, before, at_once))
+    return ended
 
 
 def recoveries(

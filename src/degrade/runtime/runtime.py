@@ -1,8 +1,9 @@
-"""The runtime: every flag of this process under one store, one clock and two threads.
+"""The runtime: every flag of this process under one store, one clock and its threads.
 
 calls ──> watches <──tick── ticker                 no I/O
 └──transitions, captures──> courier ──> store, memory tier
 orders <──poll── courier
+orders <──hints── listener                     of a fleet
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
 from degrade.core.machine import Transition
-from degrade.core.words import Mode
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
 from degrade.ports import FlagStats, Store
@@ -28,8 +28,10 @@ from degrade.runtime.courier import Courier
 from degrade.runtime.figures import draft_of, report_of, stats_of
 from degrade.runtime.flags import Flag, declared
 from degrade.runtime.heartbeat import Heartbeat
+from degrade.runtime.listener import Listener
+from degrade.runtime.member import Member
 from degrade.runtime.orders import Orders
-from degrade.runtime.recoveries import Ended, recoveries
+from degrade.runtime.recoveries import obeyed, recoveries
 from degrade.runtime.ticker import Ticker, yield_to_others
 from degrade.runtime.troubles import Troubles
 from degrade.runtime.watch import Watch
@@ -37,7 +39,7 @@ from degrade.stores.memory import MemoryStore
 from degrade.units import Duration, seconds
 
 if TYPE_CHECKING:
-    from degrade.core.records import FlagReport
+    from degrade.core.records import ControlState, FlagReport
     from degrade.runtime.saver import Saver
     from degrade.stores.local import LocalHolds
     from degrade.stores.saved import SavedState
@@ -51,7 +53,6 @@ Threads = Literal["background", "inline", "manual"]
 _INLINE_EVERY_S = 0.25
 _BEGIN_WITHIN_S = 0.04
 """How long the first call waits for the state saved on this host: a disk can be frozen."""
-_ORDERED = frozenset({"hold", "everyone", "level"})
 
 
 class Runtime:
@@ -107,8 +108,11 @@ class Runtime:
             self.saver = Saver(saved, self, self._rng)
         self._lock = threading.RLock()
         self._watches: dict[str, Watch] = {}
+        fleet = self.store.fleet
+        self.member = None if fleet is None else Member(self, fleet, self._rng)
         self._courier = Courier(self)
         self._ticker: Ticker | None = None
+        self._listener: Listener | None = None
         self._closed = False
         self.asker = asker_of(self, snapshot_wait_s)
         self._before: Runtime | None = None
@@ -149,7 +153,9 @@ class Runtime:
 
     def store_now(self) -> float:
         """Return the store's time, Unix seconds, which ends orders."""
-        return self.orders.store_now(self.clock.wall())
+        if self.orders.from_file:
+            return self.orders.saved_now(self.clock.wall())
+        return self.store.now()
 
     def adopt_all(self) -> None:
         """Adopt every declared flag."""
@@ -193,6 +199,9 @@ class Runtime:
             if self.saver is not None and self._courier.alive:
                 self._courier.began.wait(_BEGIN_WITHIN_S)
                 self.recall()
+            if self.member is not None and self.threads == "background":
+                self._listener = Listener(self, self.member.fleet)
+                self._listener.try_start()
             self._asleep = False
             atexit.register(self.close)
             for watch in self._watches.values():
@@ -202,7 +211,7 @@ class Runtime:
         """Start a background thread again that died; each of the two looks after the other."""
         if self._asleep or self._closed or self.threads != "background":
             return
-        for worker in (self._ticker, self._courier):
+        for worker in (self._ticker, self._courier, self._listener):
             if worker is not None and not worker.alive:
                 self.troubles.note("thread")
                 worker.start()
@@ -240,8 +249,7 @@ class Runtime:
                 before = watch.folded
                 transitions = watch.fold(clock())
                 calls += watch.folded - before
-                for transition in transitions:
-                    self._tell(watch, transition)
+                self._told(watch, transitions)
             if yield_after_s is not None and clock() > slice_end:
                 yield_to_others()
                 slice_end = clock() + yield_after_s
@@ -257,18 +265,13 @@ class Runtime:
         for watch in self.watched():
             watch.skip_gap(now)
 
-    def _tell(self, watch: Watch, transition: Transition) -> None:
-        log.warning(
-            "%s: %s to %s, %s of calls run: %s",
-            watch.flag.name,
-            transition.source,
-            transition.target,
-            transition.share,
-            transition.cause,
-        )
-        draft = draft_of(watch, transition, self.instance)
-        self.newsworthy = True
-        self._courier.put("append", lambda: self.store.append([draft]))
+    def _told(self, watch: Watch, transitions: Sequence[Transition]) -> None:
+        for transition in transitions:
+            self.newsworthy = True
+            self._courier.tell(draft_of(watch, transition, self.instance))
+            ended = None if self.member is None else self.member.ended(watch, transition)
+            if ended is not None:
+                self._courier.put("fleet", ended)
 
     # ------------------------------------------------------------------ orders
 
@@ -293,21 +296,6 @@ class Runtime:
                 self._courier.round()
         return self.orders.known
 
-    def poll(self) -> None:
-        """Read the store and this host's file when they have something new; for the courier."""
-        try:
-            if not self.orders.known or self.store.changed():
-                self.refresh()
-            else:
-                self.orders.seen(self.clock.monotonic())
-        except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
-            self.troubles.note("store")
-        try:
-            if self.orders.take_local():
-                self.obey()
-        except StoreError:
-            self.troubles.note("local")
-
     def recall(self) -> None:
         """Begin with what the last process of this host saved, until the store is read."""
         with self._lock:
@@ -324,8 +312,19 @@ class Runtime:
         Raises:
             StoreError: It cannot be read; the last known orders stay in force.
         """
-        self.orders.take(self.store.read(), self.clock.wall())
+        asked_at = self.clock.monotonic()
+        self.orders.take(self.store.read(), asked_at)
         self.orders.seen(self.clock.monotonic())
+        self.obey()
+
+    def hear(self, state: ControlState | None) -> None:
+        """Obey what a hint told at once; None lets the courier read the store now."""
+        if state is None:
+            self._courier.poll_now()
+            return
+        now = self.clock.monotonic()
+        self.orders.take(state, now)
+        self.orders.seen(now)
         self.obey()
 
     def _own_change(self) -> None:
@@ -341,25 +340,14 @@ class Runtime:
         """Let every flag obey the orders in force; where one ended, recovery begins."""
         with self._lock:
             now, store_now = self.clock.monotonic(), self.store_now()
-            ended: list[Ended] = []
-            for watch in self._watches.values():
-                before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
-                self.orders.apply_to(watch)
-                after = watch.peek()
-                turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
-                if turned or watch.off_ended > off_ended:
-                    ago_s = 0.0 if turned else max(store_now - watch.off_ended, 0.0)
-                    self.tier.void(watch.flag.name, now - ago_s)
-                gone = before.layer in _ORDERED and self.orders.gone(watch, before.layer, store_now)
-                at_once = gone and not here and self.orders.at_once(watch, before.layer)
-                if at_once or (gone and after.dial < before.dial):
-                    ended.append((watch, before, at_once))
-                else:
-                    watch.settle()
-                    watch.gate.shut = watch.gate.shut or self._asleep
+            watches = self.watched()
+            ended = obeyed(self.orders, watches, self.tier, now=now, store_now=store_now)
             for watch, event in recoveries(ended, now, self._rng):
-                for transition in watch.move([event], now):
-                    self._tell(watch, transition)
+                self._told(watch, watch.move([event], now))
+            for watch in watches:
+                if self.member is not None:
+                    verdict = self.orders.verdict(watch.flag.name)
+                    self._told(watch, self.member.obey(watch, verdict, now))
                 watch.settle()
                 watch.gate.shut = watch.gate.shut or self._asleep
             self.newsworthy = True
@@ -376,8 +364,7 @@ class Runtime:
                 self._ticker.notice_gap(self.clock.monotonic())
             if self.threads != "inline":
                 for watch in self.watched():
-                    for transition in watch.fold(self.clock.monotonic()):
-                        self._tell(watch, transition)
+                    self._told(watch, watch.fold(self.clock.monotonic()))
             now = self.clock.monotonic()
             return [stats_of(watch, now) for _, watch in sorted(self._watches.items())]
 
@@ -407,7 +394,7 @@ class Runtime:
         self._courier = Courier(self)
         self.tier.after_fork()
         self.asker = self.asker and asker_of(self, self.asker.wait_s)
-        self._ticker = None
+        self._ticker = self._listener = None
         self._asleep = self.threads == "background"
         self.heartbeat.undeclared = self.newsworthy = True
         parents = self._watches
@@ -426,6 +413,8 @@ class Runtime:
                 return
             self._closed = True
         atexit.unregister(self.close)
+        if self._listener is not None:
+            self._listener.stopping = True  # it may wait for the store; nothing waits for it
         if self._ticker is not None:
             self._ticker.stop()
         if self._courier.alive:

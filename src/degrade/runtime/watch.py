@@ -100,6 +100,8 @@ class Watch:
         "lease_s",
         "level",
         "lines",
+        "live",
+        "may_probe",
         "off_ended",
         "permits",
         "recorder",
@@ -135,6 +137,8 @@ class Watch:
         self.everyone: Hold | None = None
         self.level: LevelOrder | None = None
         self.held_here = False
+        self.may_probe = True
+        self.live = 1
         self.off_ended = 0.0
         self.changed_wall = wall()
         self.resolved: Resolved = self.peek()
@@ -163,11 +167,13 @@ class Watch:
         if dial <= 0:
             return RUN
         probing = resolved.automatic and self.state.phase is Phase.RECOVERING
-        degraded = is_degraded(self.flag.name, subject(), dial, self.wall(), self._rng.random())
+        degraded = is_degraded(
+            self.flag.name, subject(), dial, self._store_now(), self._rng.random()
+        )
         if not probing:
             return SERVE if degraded else RUN
         now = self.clock()
-        if degraded and not self.permits.due(now, 1):
+        if degraded and not self.permits.due(now, self.live):
             return SERVE
         return self.permits.take(now, self.lease_s) or SERVE
 
@@ -177,7 +183,7 @@ class Watch:
         if resolved.mode is Mode.OFF:
             return True
         return is_degraded(
-            self.flag.name, subject(), resolved.dial, self.wall(), self._rng.random()
+            self.flag.name, subject(), resolved.dial, self._store_now(), self._rng.random()
         )
 
     def retry_after_s(self) -> float:
@@ -185,7 +191,7 @@ class Watch:
         left_s = self.state.until - self.clock() if self.state.phase is Phase.DEGRADED else 0.0
         hold = self.hold or self.everyone
         if hold is not None and hold.until is not None:
-            left_s = max(left_s, hold.until - self.wall())
+            left_s = max(left_s, hold.until - self._store_now())
         return max(1.0, left_s)
 
     # ------------------------------------------------------------------ the tick
@@ -230,7 +236,7 @@ class Watch:
             self._judge_calls(self._judge, folded.counts, events, now)
         if not steady:
             self.permits.expire(now)
-            events.append(machine.Tick(now=now, draw=self._rng.random()))
+            events.append(machine.Tick(now=now, draw=self._rng.random(), may_probe=self.may_probe))
         return self.move(events, now) if events else ()
 
     def _judge_calls(

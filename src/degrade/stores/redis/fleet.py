@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from degrade.core import quorum
 from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport
+from degrade.errors import StoreError
 from degrade.ports import Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts
 from degrade.stores.redis.keys import Keys
@@ -63,7 +64,7 @@ class RedisFleet:
 
     # ------------------------------------------------------------------ heartbeats and votes
 
-    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> None:
+    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> int:
         keys, now = self._keys, self._ledger.now()
         said = report.model_copy(update={"at": now})
         ends: dict[str, float] = {report.id: now + FORGET_S}
@@ -82,11 +83,15 @@ class RedisFleet:
                 "ZRANGEBYSCORE", keys.deadlines, "-inf", now, "WITHSCORES", "LIMIT", 0, _SWEEP,
             ),
         ]  # fmt: skip
+        fresh = now + FORGET_S - quorum.LIVE_S  # the ends of votes lie below it
+        commands.append(("ZCOUNT", keys.deadlines, fresh, "+inf"))
         result = self._transact([], commands)
         if result is None:
-            return
+            raise StoreError(f"the store {self._link.url} cannot be used: it answered too late")
         self._voted = {report.id: frozenset(fields)}
-        self._sweep(result[-1])
+        *_, dead, live = result
+        self._sweep(dead)
+        return int(live)
 
     def goodbye(self, instance: str) -> None:
         """Forget an instance and its votes."""
