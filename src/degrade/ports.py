@@ -202,6 +202,10 @@ class Fleet(Protocol):
         """
         ...
 
+    def votes(self) -> dict[str, dict[str, str]]:
+        """Return the votes that stand: flag to instance to what it saw breached."""
+        ...
+
     def take_probe(self, flag: str, instance: str) -> int | None:
         """Take, or renew, the lease of the first recovery step of a fleet verdict.
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from degrade.cli import screen
+from degrade.cli import screen, told
+from degrade.cli.exits import Exit
 from degrade.cli.session import Session
 from degrade.cli.text import clean, json_text
 from degrade.clock import SystemClock
-from degrade.control import Control
+from degrade.control import Arrived, Control, Held, LevelOrdered, LevelReleased, Released
+from degrade.control.checks import checked_wait
+from degrade.control.looking import WAIT_S
 from degrade.core.records import Event
 from degrade.errors import ConfigError, StoreError
 from degrade.settings import load_settings
@@ -46,6 +51,16 @@ Now = Annotated[bool, typer.Option("--now", help="Full traffic at once, without 
 Local = Annotated[
     bool,
     typer.Option("--local", help="On this host alone, by a file; works while the store is broken."),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait", metavar="SHARE", help="Wait until this share of the processes has applied it."
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="DURATION", help="The longest to wait; 10s unless told."),
 ]
 
 
@@ -131,10 +146,14 @@ def hold(
     force: Annotated[
         bool, typer.Option("--force", help="Hold a flag that no process has declared.")
     ] = False,
+    wait: Wait = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Order a mode for a flag, whatever the automation thinks."""
-    done = _control(ctx, local=local).hold(
+    waits = _waits(wait, timeout, local=local)
+    control = _control(ctx, local=local)
+    done = control.hold(
         flag,
         mode,
         for_=_end(for_, until_released=until_released),
@@ -143,10 +162,12 @@ def hold(
         force=force,
         local=local,
     )
-    if as_json:
-        print(json_text(done))
-    else:
-        screen.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
+    if not as_json:
+        told.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
+    end = ("--until-released",) if for_ is None else ("--for", for_)
+    share = () if done.hold.dial == 1 else ("--dial", dial)
+    again = ("hold", flag, done.hold.mode, *share, *end, "--reason", reason, "--local")
+    _finish(ctx, control, done, waits, as_json=as_json, local=again)
 
 
 @app.command()
@@ -164,7 +185,7 @@ def extend(
     if as_json:
         print(json_text(done))
     else:
-        screen.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
+        told.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
 
 
 @app.command()
@@ -175,14 +196,17 @@ def release(
     reason: Reason,
     now: Now = False,
     local: Local = False,
+    wait: Wait = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Remove the hold on a flag, or with '*' every hold; traffic comes back step by step."""
-    done = _control(ctx, local=local).release(flag, reason=reason, now=now, local=local)
-    if as_json:
-        print(json_text(done))
-    else:
-        screen.show_released(done, screen.console())
+    waits = _waits(wait, timeout, local=local)
+    control = _control(ctx, local=local)
+    done = control.release(flag, reason=reason, now=now, local=local)
+    if not as_json:
+        told.show_released(done, screen.console())
+    _finish(ctx, control, done, waits, as_json=as_json)
 
 
 @app.command()
@@ -200,17 +224,20 @@ def level(
     for_: For = None,
     until_released: UntilReleased = False,
     now: Now = False,
+    wait: Wait = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Degrade flags in bulk, by how much users lose; `level release` ends it."""
+    waits = _waits(wait, timeout)
     if order == "release":
         if for_ is not None or until_released:
             raise ConfigError("level release has no duration; leave out --for", code="bad-hold")
-        gone = _control(ctx).release_level(reason=reason, now=now)
-        if as_json:
-            print(json_text(gone))
-        else:
-            screen.show_level_released(gone, screen.console())
+        control = _control(ctx)
+        gone = control.release_level(reason=reason, now=now)
+        if not as_json:
+            told.show_level_released(gone, screen.console())
+        _finish(ctx, control, gone, waits, as_json=as_json)
         return
     if order not in ("1", "2", "3"):
         raise ConfigError(
@@ -220,11 +247,11 @@ def level(
     if now:
         raise ConfigError("--now belongs to level release", code="bad-hold")
     end = _end(for_, until_released=until_released)
-    done = _control(ctx).order_level(int(order), for_=end, reason=reason)
-    if as_json:
-        print(json_text(done))
-    else:
-        screen.show_level(done, screen.console(), prefix=_prefix(ctx), now=_now())
+    control = _control(ctx)
+    done = control.order_level(int(order), for_=end, reason=reason)
+    if not as_json:
+        told.show_level(done, screen.console(), prefix=_prefix(ctx), now=_now())
+    _finish(ctx, control, done, waits, as_json=as_json)
 
 
 @app.command()
@@ -280,6 +307,39 @@ def _follow(control: Control, last: str | None, flag: str | None, *, as_json: bo
 def _print_event(event: Event, *, as_json: bool) -> None:
     text = json_text(event, indent=None) if as_json else screen.event_line(event, _now())
     print(clean(text), flush=True)
+
+
+def _waits(
+    wait: str | None, timeout: str | None, *, local: bool = False
+) -> tuple[float, float] | None:
+    """Return for which share to wait and how long; checked before anything is ordered."""
+    if wait is None:
+        if timeout is not None:
+            raise ConfigError("--timeout belongs to --wait, such as --wait 99%", code="bad-hold")
+        return None
+    return checked_wait(_share(wait), WAIT_S if timeout is None else timeout, local=local)
+
+
+def _finish(
+    ctx: typer.Context,
+    control: Control,
+    done: Held | Released | LevelOrdered | LevelReleased,
+    waits: tuple[float, float] | None,
+    *,
+    as_json: bool,
+    local: Sequence[str] = (),
+) -> None:
+    """Wait if that was asked for, and end with its own code when fewer follow than asked."""
+    arrived: Arrived | None = None
+    if waits is not None and done.epoch is not None:
+        share, timeout_s = waits
+        arrived = control.wait_applied(done.epoch, share=share, timeout=timeout_s)
+    if as_json:
+        print(json_text(replace(done, arrived=arrived)))
+    elif arrived is not None:
+        told.show_arrived(arrived, screen.console(), prefix=_prefix(ctx), local=local)
+    if arrived is not None and not arrived.enough:
+        raise typer.Exit(Exit.NOT_ARRIVED)
 
 
 def _control(ctx: typer.Context, *, local: bool = False) -> Control:

@@ -19,6 +19,7 @@ class Exit(IntEnum):
     NOT_SHARED = 3
     STORE = 4
     UNKNOWN_FLAG = 5
+    NOT_ARRIVED = 6
 
 
 MEANINGS: dict[Exit, str] = {
@@ -28,6 +29,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.NOT_SHARED: "the store is memory://, which no other process can see",
     Exit.STORE: "the store, or the file of local holds, cannot be used",
     Exit.UNKNOWN_FLAG: "no such flag is declared; the message names the closest",
+    Exit.NOT_ARRIVED: "done, but fewer processes than `--wait` asked for have applied it in time",
 }
 
 _BY_CODE = {

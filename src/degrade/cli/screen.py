@@ -15,21 +15,17 @@ from degrade.cli.text import ago, ahead, clean, command_line, when
 from degrade.control import (
     Advice,
     FlagStatus,
-    Held,
+    FleetView,
     InstanceStatus,
-    LevelOrdered,
-    LevelReleased,
-    Released,
+    Seen,
     Status,
     Why,
 )
 from degrade.core.records import Event, Hold, LevelOrder
-from degrade.core.words import HoldMode
 from degrade.units import duration_text, ratio_text
 
 __all__ = (
-    "console", "event_line", "show_advice", "show_held", "show_level", "show_level_released",
-    "show_released", "show_status", "show_why",
+    "console", "end_of", "event_line", "seen_line", "show_advice", "show_status", "show_why", "words",
 )  # fmt: skip
 
 _COLOURS = {
@@ -37,6 +33,7 @@ _COLOURS = {
     "off": "bold red", "observe": "magenta",
 }  # fmt: skip
 _PIPE_WIDTH = 160
+_MOST_NAMED = 10
 
 
 def console() -> Console:
@@ -50,16 +47,17 @@ def show_status(status: Status, out: Console, *, prefix: Sequence[str]) -> None:
     count = len(status.instances)
     people = "1 process" if count == 1 else f"{count} processes"
     out.print(
-        _words(
+        words(
             f"{status.store}  namespace {status.namespace}  epoch {status.epoch}  "
             f"{people} heard in the last ten minutes"
         )
     )
     if not status.flags:
-        out.print(_words("No process has declared a flag here yet."))
-        out.print(_words("If a service runs, it uses another store or namespace than this one."))
+        out.print(words("No process has declared a flag here yet."))
+        out.print(words("If a service runs, it uses another store or namespace than this one."))
     else:
         out.print(_table(status))
+    _show_store(status, out)
     if status.advice:
         show_advice(status.advice, out, now=status.now, prefix=prefix)
     elif status.flags:
@@ -73,17 +71,43 @@ def _table(status: Status) -> Table:
     for flag in status.flags:
         level = None if flag.info is None else flag.info.level
         table.add_row(
-            _words(flag.name),
-            _words("-" if level is None else str(level)),
+            words(flag.name),
+            words("-" if level is None else str(level)),
             _mode(flag.mode.value),
-            _words(ratio_text(flag.dial)),
+            words(ratio_text(flag.dial)),
             _mode("-" if flag.phase is None else flag.phase.value),
-            _words(_instances(flag)),
-            _words("-" if flag.since is None else ago(flag.since, status.now)),
-            _words(flag.reason or "-"),
-            _words(_hold(flag, status.now)),
+            words(_instances(flag)),
+            words("-" if flag.since is None else ago(flag.since, status.now)),
+            words(flag.reason or "-"),
+            words(_hold(flag, status.now)),
         )
     return table
+
+
+def _show_store(status: Status, out: Console) -> None:
+    """Print what became of the store, and which processes may not follow it."""
+    event = status.restored
+    if event is not None:
+        who = "" if event.instance is None else f" by {event.instance}"
+        text = f"{event.cause} {ago(event.at, status.now)}; what was in force was restored{who}."
+        out.print(words(text[0].upper() + text[1:]), soft_wrap=True)
+    if status.not_before is not None:
+        until = ahead(status.not_before, status.now)
+        out.print(words(f"The store is new: the fleet judges no flag yet, but {until}."))
+    for item in status.behind[:_MOST_NAMED]:
+        out.print(words(seen_line(item, status.epoch)), soft_wrap=True)
+    if len(status.behind) > _MOST_NAMED:
+        out.print(words(f"... and {len(status.behind) - _MOST_NAMED} more of them"))
+
+
+def seen_line(item: Seen, epoch: int) -> str:
+    """Return which process it is, when it was heard last, and how far it has followed."""
+    notes = [f"heard {ago(-item.heard_s, 0.0)}"]
+    if item.silent:
+        notes.append("silent: it may be gone")
+    if item.epoch < epoch:
+        notes.append(f"has applied epoch {item.epoch}, not {epoch}")
+    return f"{item.host} pid {item.pid}: {'; '.join(notes)}"
 
 
 def _instances(flag: FlagStatus) -> str:
@@ -96,15 +120,16 @@ def _instances(flag: FlagStatus) -> str:
 def _hold(flag: FlagStatus, now: float) -> str:
     parts = []
     if flag.local is not None:
-        parts.append(f"{flag.local.mode} on this host, {_end(flag.local, now)}")
+        parts.append(f"{flag.local.mode} on this host, {end_of(flag.local, now)}")
     if flag.hold is not None:
         name = "" if flag.held_as == flag.name else " (on every flag)"
         dial = f" {ratio_text(flag.hold.dial)}" if flag.hold.dial < 1 else ""
-        parts.append(f"{flag.hold.mode}{dial}{name}, {_end(flag.hold, now)}")
+        parts.append(f"{flag.hold.mode}{dial}{name}, {end_of(flag.hold, now)}")
     return "; ".join(parts) or "-"
 
 
-def _end(order: Hold | LevelOrder, now: float) -> str:
+def end_of(order: Hold | LevelOrder, now: float) -> str:
+    """Return when an order ends, in words."""
     if order.until is None:
         return "until released"
     return f"ends {when(order.until, now)} ({ahead(order.until, now)})"
@@ -130,9 +155,11 @@ def show_advice(
         else:
             line.append(f" It ends at {when(item.until, now)} ({ahead(item.until, now)}).")
         out.print(line, soft_wrap=True)
+        if item.note:
+            out.print(words(f"    {item.note}."), soft_wrap=True)
         if item.flags and item.flags != (item.subject,):
-            out.print(_words(f"    flags: {', '.join(item.flags)}"), soft_wrap=True)
-        width = max(len(command.purpose) for command in item.commands) + 1
+            out.print(words(f"    flags: {', '.join(item.flags)}"), soft_wrap=True)
+        width = max((len(command.purpose) for command in item.commands), default=0) + 1
         for command in item.commands:
             text = Text(f"    {command.purpose + ':':<{width}} ")
             text.append(command_line([*prefix, *command.words]), style="bold cyan")
@@ -153,28 +180,58 @@ def show_why(why: Why, out: Console, *, prefix: Sequence[str]) -> None:
     out.print(head, soft_wrap=True)
     info = flag.info
     if info is None:
-        out.print(_words("  declared by no process here"))
+        out.print(words("  declared by no process here"))
     else:
         for name, value in (
             ("level", info.level), ("owner", info.owner), ("SLA", info.sla),
             ("users are told", info.message), ("declared in", info.where or None),
         ):  # fmt: skip
             if value is not None:
-                out.print(_words(f"  {name}: {value}"), soft_wrap=True)
+                out.print(words(f"  {name}: {value}"), soft_wrap=True)
     out.print(Text("Orders", style="bold"))
     for line in why.orders or ("none; the automation decides",):
-        out.print(_words(f"  {line}"), soft_wrap=True)
+        out.print(words(f"  {line}"), soft_wrap=True)
+    if flag.fleet is not None:
+        _show_fleet(flag.fleet, why, out)
     out.print(Text("Instances", style="bold"))
     for instance in why.instances:
         _show_instance(instance, out, now=why.now)
     if not why.instances:
-        out.print(_words("  none has reported this flag in the last ten minutes"))
+        out.print(words("  none has reported this flag in the last ten minutes"))
     if why.events:
         out.print(Text("Last events", style="bold"))
         for event in why.events:
-            out.print(_words(f"  {event_line(event, why.now)}"), soft_wrap=True)
+            out.print(words(f"  {event_line(event, why.now)}"), soft_wrap=True)
     if why.advice:
         show_advice(why.advice, out, now=why.now, prefix=prefix)
+
+
+def _show_fleet(view: FleetView, why: Why, out: Console) -> None:
+    """Print the fleet's verdict, the votes, and what would change it."""
+    out.print(Text("Fleet", style="bold"))
+    verdict, now = view.verdict, why.now
+    if verdict is not None:
+        began = f"{when(verdict.at, now)} ({ago(verdict.at, now)})"
+        told = f"{verdict.voters} of {verdict.live} instances: {verdict.cause}"
+        out.print(words(f"  degraded by its verdict since {began}: {told}"), soft_wrap=True)
+        if verdict.recovering:
+            next_ = "the first recovery step was kept, so every instance recovers"
+        elif verdict.retry_at > now:
+            next_ = (
+                f"the first recovery step failed; it is tried again {ahead(verdict.retry_at, now)}"
+            )
+        else:
+            next_ = "one instance tries the first recovery step for all"
+        out.print(words(f"  {next_}"), soft_wrap=True)
+    elif view.capped:
+        out.print(
+            words(f"  no verdict: {view.holders} stand already, as many as are allowed at once"),
+            soft_wrap=True,
+        )
+    out.print(words(f"  now {view.count}"), soft_wrap=True)
+    places = {item.id: f"{item.host} pid {item.pid}" for item in why.instances}
+    for instance, cause in sorted(view.votes.items()):
+        out.print(words(f"    {places.get(instance, instance)}: {cause}"), soft_wrap=True)
 
 
 def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> None:
@@ -201,71 +258,7 @@ def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> Non
     if report.oldest_age_s is not None:
         details.append(f"oldest answer of the last minute: {duration_text(report.oldest_age_s)}")
     for detail in details:
-        out.print(_words(f"    {detail}"), soft_wrap=True)
-
-
-def show_held(held: Held, out: Console, *, prefix: Sequence[str], now: float) -> None:
-    """Print what a hold did."""
-    name = "every flag" if held.flag == "*" else held.flag
-    dial = f" at {ratio_text(held.hold.dial)}" if held.hold.dial < 1 else ""
-    place = f"on this host ({held.where})" if held.local else f"(epoch {held.epoch})"
-    end = _end(held.hold, now)
-    out.print(_words(f"{name} is held {held.hold.mode}{dial}, {end} {place}"), soft_wrap=True)
-    if held.replaced is not None:
-        before = f"{held.replaced.mode} by {held.replaced.actor}: {held.replaced.reason}"
-        out.print(_words(f"it replaces: {before}"), soft_wrap=True)
-    if held.unchecked:
-        out.print(
-            _words("no declaration could be read, so the name was not checked: look at it again"),
-            soft_wrap=True,
-        )
-    if held.hold.mode is not HoldMode.NORMAL or held.local:
-        local = ("--local",) if held.local else ()
-        words = [*prefix, "release", held.flag, *local, "--reason", "REASON"]
-        out.print(_words(f"end it: {command_line(words)}"), soft_wrap=True)
-
-
-def show_released(released: Released, out: Console) -> None:
-    """Print what a release did."""
-    place = f"on this host ({released.where})" if released.local else f"(epoch {released.epoch})"
-    if not released.holds:
-        name = "nothing" if released.flag == "*" else f"{released.flag} is not held, so nothing"
-        out.print(_words(f"{name} was released"), soft_wrap=True)
-    for name, hold in released.holds.items():
-        text = "every flag" if name == "*" else name
-        back = f"; traffic comes back {'at once' if released.now else 'step by step'}"
-        if hold.mode in (HoldMode.NORMAL, HoldMode.OBSERVE):
-            back = "; the automation decides again"
-        out.print(_words(f"{text} is released from {hold.mode} {place}{back}"), soft_wrap=True)
-    if released.still is not None:
-        out.print(_words(f"still in force: {released.still}"), soft_wrap=True)
-
-
-def show_level(done: LevelOrdered, out: Console, *, prefix: Sequence[str], now: float) -> None:
-    """Print what ordering a level did."""
-    order = done.order
-    end = _end(order, now)
-    out.print(_words(f"level {order.level} is ordered, {end} (epoch {done.epoch})"), soft_wrap=True)
-    flags = ", ".join(name for name in done.flags if name not in done.exempt)
-    out.print(_words(f"it degrades: {flags or 'no declared flag'}"), soft_wrap=True)
-    if done.exempt:
-        out.print(_words(f"held normal, so left alone: {', '.join(done.exempt)}"), soft_wrap=True)
-    words = [*prefix, "level", "release", "--reason", "REASON"]
-    out.print(_words(f"end it: {command_line(words)}"), soft_wrap=True)
-
-
-def show_level_released(done: LevelReleased, out: Console) -> None:
-    """Print what releasing the level did."""
-    if done.order is None:
-        out.print(_words("no level is ordered, so nothing was released"))
-        return
-    back = "at once" if done.now else "one after the other, step by step"
-    out.print(
-        _words(
-            f"level {done.order.level} is released (epoch {done.epoch}); flags come back {back}"
-        ),
-        soft_wrap=True,
-    )
+        out.print(words(f"    {detail}"), soft_wrap=True)
 
 
 def event_line(event: Event, now: float) -> str:
@@ -288,7 +281,8 @@ def _detail(evidence: Mapping[str, object]) -> str:
     return f"{source} to {target}  " if source and target else ""
 
 
-def _words(text: str) -> Text:
+def words(text: str) -> Text:
+    """Return text for people, with nothing in it that a terminal would obey."""
     return Text(clean(text))
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from degrade.control.arrival import Arrived, Seen
+from degrade.control.fleet import FleetView
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
 from degrade.control.status import Advice, FlagStatus, InstanceStatus, Status, Why
 from degrade.control.verbs import Control
 
 __all__ = (
     "Advice",
+    "Arrived",
     "Control",
     "FlagStatus",
+    "FleetView",
     "Held",
     "InstanceStatus",
     "LevelOrdered",
     "LevelReleased",
     "Released",
+    "Seen",
     "Status",
     "Why",
 )

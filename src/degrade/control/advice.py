@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from degrade.core.records import Hold, LevelOrder
-from degrade.core.words import HoldMode, Mode
+from degrade.core.records import FleetVerdict, Hold, LevelOrder
+from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode, Mode
 
 if TYPE_CHECKING:
     from degrade.control.status import FlagStatus
@@ -32,9 +33,10 @@ class Advice:
 
     Attributes:
         subject: A flag, `every flag`, or `level 3`.
-        state: `degraded`, `off` or `recovering`.
+        state: `degraded`, `partly degraded` or `off`; `over the cap` of fleet verdicts; or
+            `not understood`, of what was written by hand.
         flags: The flags concerned.
-        by: Who made it so: a human's name, or `automation`.
+        by: Who made it so: a human's name, `automation`, or `the fleet`.
         reason: Why.
         since: When it began, Unix seconds; None when unknown.
         until: When it ends by itself, Unix seconds; None when only a release ends it, or
@@ -42,6 +44,7 @@ class Advice:
         ends: How it ends, in words, when `until` is None.
         degraded, instances: How many instances are not normal, of how many.
         commands: What can be done.
+        note: What else to know, one sentence; empty when there is nothing.
     """
 
     subject: str
@@ -55,13 +58,18 @@ class Advice:
     degraded: int
     instances: int
     commands: tuple[Command, ...]
+    note: str = ""
 
 
 def advise(
-    flags: Sequence[FlagStatus], *, level: LevelOrder | None, everyone: Hold | None
+    flags: Sequence[FlagStatus],
+    *,
+    level: LevelOrder | None,
+    everyone: Hold | None,
+    nonsense: Mapping[str, str] | None = None,
 ) -> tuple[Advice, ...]:
-    """Return what is not normal, what was ordered in bulk first."""
-    found: list[Advice] = []
+    """Return what is not normal: what means nothing, what was ordered in bulk, then the flags."""
+    found = [_of_nonsense(name, text) for name, text in sorted((nonsense or {}).items())]
     if everyone is not None and everyone.mode in (HoldMode.DEGRADED, HoldMode.OFF):
         here = [flag for flag in flags if flag.held_as == "*"]
         found.append(_of_hold("*", "every flag", everyone, here))
@@ -71,12 +79,43 @@ def advise(
     for flag in flags:
         own = flag.hold if flag.held_as == flag.name else None
         if own is not None and own.mode in (HoldMode.DEGRADED, HoldMode.OFF):
-            found.append(_of_hold(flag.name, flag.name, own, [flag]))
+            advice = _of_hold(flag.name, flag.name, own, [flag])
+            found.append(replace(advice, note=_stranger(flag, flags)))
         elif flag.local is not None and flag.local.mode in (HoldMode.DEGRADED, HoldMode.OFF):
             found.append(_of_local(flag, flag.local))
         elif flag.mode is not Mode.NORMAL and flag.level is None and flag.held_as != "*":
             found.append(_of_automation(flag))
+        found += _of_cap(flag)
     return tuple(found)
+
+
+def _of_nonsense(name: str, text: str) -> Advice:
+    fit = name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
+    words = ("hold", name, "MODE", "--for", "30m", "--reason", "REASON")
+    return Advice(
+        subject=name,
+        state="not understood",
+        flags=(name,),
+        by="hand",
+        reason=f"{text!r} is no order" if fit else f"{name!r} cannot be the name of a flag",
+        since=None,
+        until=None,
+        ends="changes nothing; write "
+        + ("degraded, off, normal or observe" if fit else "the name of a flag instead"),
+        degraded=0,
+        instances=0,
+        commands=(Command(purpose="order what was meant", words=words),) if fit else (),
+    )
+
+
+def _stranger(flag: FlagStatus, flags: Sequence[FlagStatus]) -> str:
+    """Say that nobody has declared a flag that is held."""
+    if flag.info is not None or flag.instances:
+        return ""
+    names = [other.name for other in flags if other.info is not None]
+    close = difflib.get_close_matches(flag.name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"No process has declared this flag{hint}"
 
 
 def _of_hold(name: str, subject: str, hold: Hold, flags: Sequence[FlagStatus]) -> Advice:
@@ -151,18 +190,52 @@ def _of_local(flag: FlagStatus, hold: Hold) -> Advice:
     )
 
 
+def _of_cap(flag: FlagStatus) -> Iterator[Advice]:
+    view = flag.fleet
+    if view is None or not view.capped:
+        return
+    words = ("hold", flag.name, "degraded", "--for", "30m", "--reason", "REASON")
+    yield Advice(
+        subject=flag.name,
+        state="over the cap",
+        flags=(flag.name,),
+        by="the fleet",
+        reason=view.count,
+        since=None,
+        until=None,
+        ends=f"is left to you, as the fleet has degraded {view.holders} flags already",
+        degraded=flag.degraded,
+        instances=flag.instances,
+        commands=(
+            Command(purpose="see the evidence", words=("why", flag.name)),
+            Command(purpose="degrade it everywhere", words=words),
+        ),
+    )
+
+
+def _ended_by(verdict: FleetVerdict) -> str:
+    if verdict.recovering:
+        return "comes back on every instance, step by step"
+    return "comes back by itself, once one instance has tried the first step"
+
+
 def _of_automation(flag: FlagStatus) -> Advice:
     held = ("hold", flag.name, "degraded", "--for", "30m", "--reason", "REASON")
     normal = ("hold", flag.name, "normal", "--for", "10m", "--reason", "REASON")
+    view = flag.fleet
+    verdict = None if view is None else view.verdict
+    told = f"{verdict.voters} of {verdict.live} instances: {verdict.cause}" if verdict else ""
     return Advice(
         subject=flag.name,
         state=flag.mode.value if flag.dial >= 1 else "partly " + flag.mode.value,
         flags=(flag.name,),
-        by="automation",
-        reason=flag.reason,
-        since=flag.since,
+        by="automation" if verdict is None else "the fleet",
+        reason=told or flag.reason,
+        since=flag.since if verdict is None else verdict.at,
         until=None,
-        ends="comes back by itself, on evidence of health",
+        ends="comes back by itself, on evidence of health"
+        if verdict is None
+        else _ended_by(verdict),
         degraded=flag.degraded,
         instances=flag.instances,
         commands=(
@@ -170,4 +243,5 @@ def _of_automation(flag: FlagStatus) -> Advice:
             Command(purpose="keep it degraded", words=held),
             Command(purpose="force full traffic", words=normal),
         ),
+        note="" if view is None else f"Now {view.count}",
     )

@@ -11,13 +11,14 @@ from degrade.core.words import FLAG_NAME, HoldMode
 from degrade.errors import ConfigError, UnknownFlagError
 from degrade.runtime.flags import declared
 from degrade.stores.apply import valid_text
-from degrade.units import Duration, seconds
+from degrade.units import Duration, Ratio, ratio, seconds
 
 __all__ = (
     "bad",
     "check_name",
     "checked_for",
     "checked_reason",
+    "checked_wait",
     "declared_here",
     "hold_mode",
     "operator",
@@ -94,6 +95,20 @@ def checked_reason(reason: str) -> str:
     if len(text) > _LONGEST_REASON:
         raise bad(f"the reason has {len(text)} characters; at most {_LONGEST_REASON}")
     return text
+
+
+def checked_wait(
+    share: Ratio | None, timeout: Duration, *, local: bool = False
+) -> tuple[float, float] | None:
+    """Return for which share of the instances to wait, and how long, seconds; None for neither."""
+    if share is None:
+        return None
+    if local:
+        raise bad("a local order is in force on this host at once; leave out wait")
+    asked = ratio(share, what="wait")
+    if asked == 0:
+        raise bad(f"wait={share!r}: to wait for nobody, leave it out; 99% is usual")
+    return asked, seconds(timeout, what="timeout")
 
 
 def bad(message: str) -> ConfigError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from degrade.control.arrival import Arrived
 from degrade.core.records import Hold, LevelOrder
 
 __all__ = ("Held", "LevelOrdered", "LevelReleased", "Released")
@@ -23,6 +24,7 @@ class Held:
         local: It holds on this host alone.
         where: The store, or the file of local holds.
         unchecked: The name could not be checked, as no declaration could be read.
+        arrived: How far it has come, when that was waited for.
     """
 
     flag: str
@@ -33,6 +35,7 @@ class Held:
     local: bool
     where: str
     unchecked: bool = False
+    arrived: Arrived | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Released:
         local: Local holds were removed, not the store's.
         where: The store, or the file of local holds.
         still: The hold on every flag, or the level, that goes on to concern the flag; one line.
+        arrived: How far it has come, when that was waited for and something was removed.
     """
 
     flag: str
@@ -56,6 +60,7 @@ class Released:
     local: bool
     where: str
     still: str | None = None
+    arrived: Arrived | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class LevelOrdered:
         event: Id of its event.
         flags: The declared flags that it degrades, by name.
         exempt: Those of them that a `normal` hold exempts.
+        arrived: How far it has come, when that was waited for.
     """
 
     order: LevelOrder
@@ -77,6 +83,7 @@ class LevelOrdered:
     event: str
     flags: tuple[str, ...]
     exempt: tuple[str, ...]
+    arrived: Arrived | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +93,4 @@ class LevelReleased:
     order: LevelOrder | None
     epoch: int | None
     now: bool
+    arrived: Arrived | None = None

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from degrade.control.advice import Advice, advise
+from degrade.control.arrival import SILENT_S, Seen, seen
+from degrade.control.fleet import FleetView
 from degrade.core.records import (
     ControlState,
     Event,
@@ -33,9 +35,6 @@ __all__ = (
     "fold_why",
     "in_force",
 )
-
-SILENT_S = 30.0
-"""An instance without a heartbeat for so long, three times the slowest rhythm, is silent."""
 
 _WORST = (Mode.NORMAL, Mode.DEGRADED, Mode.OFF)
 _ABSOLUTE = (HoldMode.NORMAL, HoldMode.OFF)
@@ -82,6 +81,7 @@ class FlagStatus:
             how many have fallen silent.
         calls: Calls so far by class, over all instances.
         oldest_age_s: Age of the oldest answer served in the last minute.
+        fleet: Votes and verdict of the fleet; None without any, or without a fleet.
     """
 
     name: str
@@ -100,6 +100,7 @@ class FlagStatus:
     silent: int
     calls: Mapping[str, int]
     oldest_age_s: float | None
+    fleet: FleetView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,11 @@ class Status:
         everyone: The hold in force on every flag, None without one.
         flags: Every flag, or the one that was asked for, worst first.
         instances: Instances heard in the last ten minutes, by id; how long ago, seconds.
+        behind: Those of them that are silent, or have not applied the newest epoch.
+        nonsense: Flag to what was written by hand for it and means nothing; it changes nothing.
+        not_before: When the fleet may judge again, while that is still to come; a store begins
+            a new life with a pause. None when it may now.
+        restored: How the store was lost and restored within the last hour; None if it was not.
         advice: What is not normal, and the next commands; empty when all is well.
     """
 
@@ -126,6 +132,10 @@ class Status:
     everyone: Hold | None
     flags: tuple[FlagStatus, ...]
     instances: Mapping[str, float]
+    behind: tuple[Seen, ...] = ()
+    nonsense: Mapping[str, str] = field(default_factory=dict)
+    not_before: float | None = None
+    restored: Event | None = None
     advice: tuple[Advice, ...] = ()
 
 
@@ -162,13 +172,16 @@ def fold_status(
     local: Mapping[str, Hold],
     store: str,
     namespace: str,
+    fleet: Mapping[str, FleetView] | None = None,
+    restored: Event | None = None,
     only: str | None = None,
 ) -> Status:
     """Return how every flag, or only one, stands."""
+    views = fleet or {}
     names = {*flags, *state.holds, *local, *(name for item in reports for name in item.flags)}
     names.discard(EVERYONE)
     found = [
-        _flag_status(name, state, flags.get(name), reports, local)
+        _flag_status(name, state, flags.get(name), reports, local, view=views.get(name))
         for name in sorted(names)
         if only is None or name == only
     ]
@@ -186,6 +199,14 @@ def fold_status(
         everyone=everyone,
         flags=tuple(found),
         instances={item.id: max(0.0, now - item.at) for item in reports},
+        behind=tuple(
+            item
+            for item in (seen(report, now) for report in reports)
+            if item.silent or item.epoch < state.epoch
+        ),
+        nonsense=state.nonsense,
+        not_before=state.not_before if state.not_before > now else None,
+        restored=restored,
     )
     return _with_advice(status, only)
 
@@ -223,7 +244,12 @@ def _with_advice(status: Status, only: str | None) -> Status:
         **{name: getattr(status, name) for name in Status.__slots__ if name != "advice"},
         advice=tuple(
             item
-            for item in advise(status.flags, level=status.level, everyone=status.everyone)
+            for item in advise(
+                status.flags,
+                level=status.level,
+                everyone=status.everyone,
+                nonsense=status.nonsense,
+            )
             if only is None or only in item.flags
         ),
     )
@@ -235,6 +261,8 @@ def _flag_status(
     info: FlagInfo | None,
     reports: Sequence[InstanceReport],
     local: Mapping[str, Hold],
+    *,
+    view: FleetView | None,
 ) -> FlagStatus:
     now = state.now
     held_as = _deciding(name, state)
@@ -276,6 +304,7 @@ def _flag_status(
         silent=sum(now - item.at > SILENT_S for item in reports if name in item.flags),
         calls=dict(calls),
         oldest_age_s=max(ages, default=None),
+        fleet=view,
     )
 
 

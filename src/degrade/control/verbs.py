@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
-from degrade.clock import Clock, SystemClock
+from degrade.clock import Clock
 from degrade.control.checks import (
     bad,
     check_name,
     checked_for,
     checked_reason,
+    checked_wait,
     declared_here,
     hold_mode,
     operator,
     unknown,
 )
+from degrade.control.looking import WAIT_S, Looking
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
-from degrade.control.status import Status, Why, fold_status, fold_why, in_force
+from degrade.control.status import in_force
 from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.core.words import EVERYONE, HoldMode
 from degrade.errors import StoreError
@@ -28,8 +34,10 @@ from degrade.units import Duration, Ratio, ratio
 
 __all__ = ("Control",)
 
+_DoneT = TypeVar("_DoneT", Held, Released, LevelOrdered, LevelReleased)
 
-class Control:
+
+class Control(Looking):
     """The operator's verbs over one store.
 
     Args:
@@ -38,13 +46,15 @@ class Control:
         clock: Stamps local holds; holds in the store have the store's time.
         local: The file of local holds; the user's own, of the store's namespace, when None.
         namespace: Which fleet, for people and for the local file.
+        sleep: Waits between two looks at the heartbeats.
 
     Guarantees:
         A verb that returns has written its change and its event, as one. No verb fails because
         somebody else was faster. With `local=True`, `hold` and `release` need no store.
 
     Cost:
-        Blocks: reads or writes the store.
+        Blocks: reads or writes the store; with `wait`, until as many instances as asked for
+        have applied the change, at most for `timeout`.
     """
 
     def __init__(
@@ -55,67 +65,11 @@ class Control:
         clock: Clock | None = None,
         local: LocalHolds | None = None,
         namespace: str | None = None,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._store = store
+        super().__init__(store, clock=clock, local=local, namespace=namespace, sleep=sleep)
         self._actor = operator() if actor is None else actor
-        self._clock: Clock = SystemClock() if clock is None else clock
-        self._namespace = namespace or str(getattr(store, "namespace", "default"))
-        self._local = LocalHolds(self._namespace, clock=self._clock) if local is None else local
         self._instance = f"{socket.gethostname()}/{os.getpid()}"
-
-    # looking
-
-    def status(self, flag: str | None = None) -> Status:
-        """Return how every flag, or one, stands, and what to do now.
-
-        Raises:
-            UnknownFlagError: `flag` is neither declared nor held; the message has the closest.
-            StoreError: The store cannot be read.
-        """
-        reports = self._store.instances()
-        state, flags = self._store.read(), self._store.flags()
-        try:
-            local = self._local.read()
-        except StoreError:  # a damaged file of this host must not hide how the fleet stands
-            local = {}
-        status = fold_status(
-            state,
-            flags=flags,
-            reports=reports,
-            local=local,
-            store=self._store.url,
-            namespace=self._namespace,
-            only=flag,
-        )
-        if flag is not None and not status.flags:
-            raise unknown(flag, {*flags, *state.holds})
-        return status
-
-    def why(self, flag: str, *, events: int = 10) -> Why:
-        """Return why a flag is as it is: orders, evidence of each instance, its last events.
-
-        Raises:
-            UnknownFlagError: `flag` is neither declared nor held; the message has the closest.
-            StoreError: The store cannot be read.
-        """
-        status = self.status(flag)
-        return fold_why(
-            status,
-            flag,
-            self._store.instances(),
-            self._store.events(flag=flag, limit=events),
-        )
-
-    def events(
-        self, since: str | None = None, flag: str | None = None, *, limit: int = 1_000
-    ) -> list[Event]:
-        """Return events after the id `since`, oldest first; without it the newest `limit`.
-
-        Raises:
-            ConfigError: `since` is no event id.
-            StoreError: The store cannot be read.
-        """
-        return self._store.events(since=since, flag=flag, limit=limit)
 
     # flags
 
@@ -130,6 +84,8 @@ class Control:
         dial: Ratio = 1.0,
         force: bool = False,
         local: bool = False,
+        wait: Ratio | None = None,
+        timeout: Duration = WAIT_S,
     ) -> Held:
         """Order a mode for a flag, whatever the automation thinks.
 
@@ -143,6 +99,9 @@ class Control:
             force: Hold a flag that no process has declared.
             local: On this host alone, by a file; the way to act when the store is dead. It
                 replaces the store's hold on that flag here.
+            wait: Return once this share of the instances has applied it, such as `"99%"`; see
+                `Arrived.enough` in the result, which tells who has not.
+            timeout: The longest to wait.
 
         Raises:
             UnknownFlagError: The flag is not declared; the message has the closest.
@@ -154,6 +113,7 @@ class Control:
         if share == 0 or (asked is not HoldMode.DEGRADED and share != 1):
             raise bad(f"dial={dial!r} with {asked}: only a degraded hold has a dial, above 0")
         for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
+        waits = checked_wait(wait, timeout, local=local)
         unchecked = self._check_declared(flag, force=force, tolerant=local)
         now = self._clock.wall() if local else self._store.read().now
         hold = Hold(
@@ -171,7 +131,7 @@ class Control:
                 where=str(self._local.path), unchecked=unchecked,
             )  # fmt: skip
         (event,) = self._change("hold", who, why, holds={flag: hold})
-        return self._held(flag, event)
+        return self._awaited(self._held(flag, event), waits)
 
     def extend(
         self,
@@ -214,6 +174,8 @@ class Control:
         actor: str | None = None,
         now: bool = False,
         local: bool = False,
+        wait: Ratio | None = None,
+        timeout: Duration = WAIT_S,
     ) -> Released:
         """Remove the hold on a flag, or with `*` every hold; traffic comes back step by step.
 
@@ -223,6 +185,7 @@ class Control:
             actor: Who; that of this `Control` when None.
             now: Full traffic at once, without recovery steps.
             local: Remove this host's local hold, not the store's.
+            wait, timeout: As for `hold`.
 
         Raises:
             UnknownFlagError: The flag is neither held nor declared; the message has the closest.
@@ -230,6 +193,7 @@ class Control:
             StoreError: The store, or the local file, cannot be used.
         """
         why, who = checked_reason(reason), self._who(actor)
+        waits = checked_wait(wait, timeout, local=local)
         if local:
             if now:
                 raise bad("a local release cannot be --now: hold it normal locally for a while")
@@ -250,7 +214,7 @@ class Control:
             for event in events
             if event.flag is not None
         }
-        return Released(
+        done = Released(
             flag=flag,
             holds=holds,
             epoch=events[0].epoch if events else None,
@@ -259,11 +223,19 @@ class Control:
             where=self._store.url,
             still=self._still(flag),
         )
+        return self._awaited(done, waits)
 
     # levels
 
     def order_level(
-        self, level: int, *, for_: Duration | None, reason: str, actor: str | None = None
+        self,
+        level: int,
+        *,
+        for_: Duration | None,
+        reason: str,
+        actor: str | None = None,
+        wait: Ratio | None = None,
+        timeout: Duration = WAIT_S,
     ) -> LevelOrdered:
         """Degrade every flag whose level is at least `level`; flags without a level stay.
 
@@ -272,6 +244,7 @@ class Control:
             for_: How long; None means until released.
             reason: Why.
             actor: Who; that of this `Control` when None.
+            wait, timeout: As for `hold`.
 
         Raises:
             ConfigError: A value cannot be used (codes `bad-hold`, `bad-duration`).
@@ -280,6 +253,7 @@ class Control:
         if isinstance(level, bool) or level not in (1, 2, 3):
             raise bad(f"level={level!r}: order 3 (users hardly notice), 2, or 1 (emergency only)")
         for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
+        waits = checked_wait(wait, timeout)
         now = self._store.read().now
         until = None if for_s is None else now + for_s
         order = LevelOrder(level=level, actor=who, reason=why, at=now, until=until)
@@ -294,7 +268,7 @@ class Control:
             and hold.mode is HoldMode.NORMAL
             and in_force(hold, state.now)
         ]
-        return LevelOrdered(
+        done = LevelOrdered(
             order=LevelOrder.model_validate(event.evidence["level"]),
             replaced=None if replaced is None else LevelOrder.model_validate(replaced),
             epoch=event.epoch,
@@ -302,9 +276,16 @@ class Control:
             flags=tuple(concerned),
             exempt=tuple(exempt),
         )
+        return self._awaited(done, waits)
 
     def release_level(
-        self, *, reason: str, actor: str | None = None, now: bool = False
+        self,
+        *,
+        reason: str,
+        actor: str | None = None,
+        now: bool = False,
+        wait: Ratio | None = None,
+        timeout: Duration = WAIT_S,
     ) -> LevelReleased:
         """Remove the ordered level; flags come back one after the other, step by step.
 
@@ -312,19 +293,26 @@ class Control:
             reason: Why.
             actor: Who; that of this `Control` when None.
             now: Full traffic at once, without recovery steps.
+            wait, timeout: As for `hold`.
 
         Raises:
             ConfigError: The reason is empty (code `bad-hold`).
             StoreError: The store cannot be read or written.
         """
         why, who = checked_reason(reason), self._who(actor)
+        waits = checked_wait(wait, timeout)
         events = self._change("level_released", who, why, level=None, now=now)
         if not events:
             return LevelReleased(order=None, epoch=None, now=now)
         order = LevelOrder.model_validate(events[0].evidence["level"])
-        return LevelReleased(order=order, epoch=events[0].epoch, now=now)
+        return self._awaited(LevelReleased(order=order, epoch=events[0].epoch, now=now), waits)
 
     # helpers
+
+    def _awaited(self, done: _DoneT, waits: tuple[float, float] | None) -> _DoneT:
+        if waits is None or done.epoch is None:
+            return done
+        return replace(done, arrived=self._wait(done.epoch, waits))
 
     def _change(
         self,

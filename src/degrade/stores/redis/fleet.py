@@ -151,6 +151,17 @@ class RedisFleet:
 
         return self._ledger.write(decided)
 
+    def votes(self) -> dict[str, dict[str, str]]:
+        keys = self._keys
+        votes, alive = self._link.read(
+            keys.votes,
+            [
+                ("HGETALL", keys.votes),
+                ("ZRANGEBYSCORE", keys.deadlines, self._ledger.now(), "+inf"),
+            ],
+        )
+        return _ballots([word for pair in votes.items() for word in pair], frozenset(alive))
+
     def take_probe(self, flag: str, instance: str) -> int | None:
         keys, lease = self._keys, self._keys.lease(f"probe:{flag}")
         clock, held, verdict, fence = self._link.read(
