@@ -13,7 +13,7 @@ Fields that this release does not know are never touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,11 +57,13 @@ _KINDS: dict[str, type[BaseModel]] = {
 }
 _WORDS = {mode.value: mode for mode in HoldMode}
 _SHOWN = 80
+_PORTION = 1_000
 _MAX_BYTES = 64 * 1024
 """A hold larger than this means nothing."""
 
 Fields = Mapping[str, bytes]
 RecordT = TypeVar("RecordT", bound=BaseModel)
+ItemT = TypeVar("ItemT")
 
 
 class _Written(BaseModel):
@@ -224,14 +226,20 @@ def _changed_holds(
 
 def commands_of(key: str, fields: Mapping[str, str | None]) -> list[Command]:
     """Return the commands that write fields of a hash."""
-    written = {name: value for name, value in fields.items() if value is not None}
+    written = [(name, value) for name, value in fields.items() if value is not None]
     removed = [name for name, value in fields.items() if value is None]
-    found: list[Command] = []
-    if written:
-        found.append(("HSET", key, *(word for pair in written.items() for word in pair)))
-    if removed:
-        found.append(("HDEL", key, *removed))
-    return found
+    return [
+        *(
+            ("HSET", key, *(word for pair in some for word in pair))
+            for some in _portions(written)
+        ),
+        *(("HDEL", key, *some) for some in _portions(removed)),
+    ]
+
+
+def _portions(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
+    """Return items in portions that a script can pass on: Lua unpacks some thousand at most."""
+    return (items[at : at + _PORTION] for at in range(0, len(items), _PORTION))
 
 
 def after_changes(fields: Fields, written: Mapping[str, str | None]) -> dict[str, bytes]:
