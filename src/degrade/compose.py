@@ -33,7 +33,8 @@ def configure(
     `pyproject.toml`; without any of them a memory runtime serves, and this call is not needed.
 
     Args:
-        store: `"memory://"`, or `"sqlite:///path"` for several processes of one host.
+        store: `"memory://"`, `"sqlite:///path"` for several processes of one host, or
+            `"redis://host:6379/0"` for a fleet.
         namespace: Which fleet.
         threads: `"background"`, `"inline"` or `"manual"`.
         local: Directory of the files that `hold --local` writes, and of the state file.

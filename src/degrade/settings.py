@@ -28,12 +28,20 @@ from degrade.stores.urls import checked_namespace, redact, sqlite_path
 
 __all__ = ("Settings", "load_settings", "open_store")
 
+_REDIS = frozenset(
+    {
+        "redis", "rediss", "unix",
+        "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
+    }
+)  # fmt: skip
+
 
 class Settings(BaseSettings):
     """Everything that can be set without code; `DEGRADE_STORE` sets `store`, and so on.
 
     Attributes:
-        store: Where state is kept: `memory://` (this process alone) or `sqlite:///path`.
+        store: Where state is kept: `memory://` (this process alone), `sqlite:///path` (one host)
+            or `redis://host:6379/0` (a fleet).
         namespace: Which fleet; stores keep namespaces apart.
         local: Directory of the files that `hold --local` writes, and of the state file; None
             means the user's own.
@@ -109,7 +117,8 @@ def open_store(url: str, *, clock: Clock | None = None, namespace: str = "defaul
     """Return the store that a URL names; it connects at its first use, not here.
 
     Args:
-        url: `memory://`, `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
+        url: `memory://`, `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or an
+            address of Redis: see `degrade.stores.redis.address`.
         clock: Its wall time is the store's time; the system's when None.
         namespace: Which fleet.
 
@@ -125,9 +134,17 @@ def open_store(url: str, *, clock: Clock | None = None, namespace: str = "defaul
         from degrade.stores.sqlite import SQLiteStore  # noqa: PLC0415 - only the store in use
 
         return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace)
+    if scheme in _REDIS:
+        from degrade.stores.redis.address import parse  # noqa: PLC0415 - only the store in use
+        from degrade.stores.redis.late import LateLink  # noqa: PLC0415 - only the store in use
+        from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
+
+        return RedisStore(
+            LateLink(parse(url)), clock=clock, server_time=clock is None, namespace=namespace
+        )
     raise ConfigError(
-        f"store={redact(url)!r} is no store; use memory://, sqlite:///relative/path.db "
-        "or sqlite:////absolute/path.db"
+        f"store={redact(url)!r} is no store; use memory://, sqlite:///relative/path.db, "
+        "sqlite:////absolute/path.db or redis://host:6379/0"
     )
 
 

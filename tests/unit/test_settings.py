@@ -78,8 +78,10 @@ def test_no_secret_is_shown(monkeypatch):
     assert found.store == "redis://u:s3cret@host/0"
     assert "s3cret" not in repr(found)
     assert "s3cret" not in str(found)
+    store = open_store(found.store)
+    assert "s3cret" not in f"{store!r} {store.url}"
     with pytest.raises(ConfigError) as caught:
-        open_store(found.store)
+        open_store("redis://u:s3cret@host/0?db=s3cret")
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in refusal(threads="s3cret")
 
@@ -99,7 +101,7 @@ def test_opening_a_store_does_not_touch_the_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "redis://h", "memory://x", "sqlite://", "file:x"])
+@pytest.mark.parametrize("url", ["", "nonsense", "redas://h", "memory://x", "sqlite://", "file:x"])
 def test_a_url_of_no_store_is_refused_with_what_there_is(url):
     with pytest.raises(ConfigError, match="sqlite:///"):
         open_store(url)

@@ -229,10 +229,7 @@ def commands_of(key: str, fields: Mapping[str, str | None]) -> list[Command]:
     written = [(name, value) for name, value in fields.items() if value is not None]
     removed = [name for name, value in fields.items() if value is None]
     return [
-        *(
-            ("HSET", key, *(word for pair in some for word in pair))
-            for some in _portions(written)
-        ),
+        *(("HSET", key, *(word for pair in some for word in pair)) for some in _portions(written)),
         *(("HDEL", key, *some) for some in _portions(removed)),
     ]
 

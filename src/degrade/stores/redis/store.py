@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
-from degrade.ports import Change, Draft
+from degrade.ports import Blobs, Change, Draft
 from degrade.stores.apply import EVENT_CAP, append_drafts, apply_change, apply_sweep
 from degrade.stores.redis.fleet import RedisFleet
 from degrade.stores.redis.keys import Keys
@@ -80,6 +80,7 @@ class RedisStore:
             rng=random.Random() if rng is None else rng,
         )
         self.fleet = RedisFleet(link, self._keys, self._ledger)
+        self.blobs: Blobs | None = None
 
     @property
     def url(self) -> str:
