@@ -344,6 +344,79 @@ def test_a_snapshot_reaches_the_ladder_by_itself(runtime: Runtime):
         assert feed("u2") == ["none"]
 
 
+# ------------------------------------------------------------------ an idle process
+
+
+def test_an_idle_process_falls_asleep_and_is_roused_by_calls_that_are_judged_at_once(
+    runtime: Runtime,
+):
+    sick = threading.Event()
+
+    @degradable("feed", sla=SLA(errors="5%"), fallback=[default("stale")])
+    def feed() -> str:
+        if sick.is_set():
+            raise OSError
+        return "fresh"
+
+    feed()
+    gate = runtime._watches["feed"].gate
+    until(lambda: not gate.shut)
+    until(lambda: gate.shut)
+    assert feed() == "fresh"
+    assert until(lambda: not gate.shut) < 1
+    until(lambda: gate.shut)
+    sick.set()
+    for _ in range(20):
+        feed()
+    assert until(lambda: flag("feed").degraded) < 1
+    assert classes_of(runtime, "feed") == {"full": 2, "degraded": 20}
+    ours = [t.name for t in threading.enumerate() if t.name.startswith("degrade")]
+    assert sorted(ours) == ["degrade-courier", "degrade-ticker"]
+
+
+def test_no_call_is_lost_however_often_the_ticker_falls_asleep(runtime: Runtime):
+    each, enough = 5_000, 50
+    made, dozes = [0] * 5, [0]
+
+    @degradable("feed", sla=SLA(p99="10s"), fallback=[default(-1)])
+    def feed(i: int) -> int:
+        return i
+
+    def work(thread: int) -> None:
+        if thread == 0:
+            while dozes[0] < enough or min(made[1:]) < each:
+                dozes[0] += runtime.rest(asleep=True)
+                runtime.tick()
+            return
+        while dozes[0] < enough or made[thread] < each:
+            feed(made[thread])
+            made[thread] += 1
+            if made[thread] % 50 == 0:
+                time.sleep(0.001)
+
+    together(work, 5)
+    assert classes_of(runtime, "feed") == {"full": sum(made)}
+    assert stats_of(runtime, "feed").durations[float("inf")] == sum(made)
+    gate = runtime._watches["feed"].gate
+    feed(0)
+    assert until(lambda: not gate.shut) < 1
+
+
+def test_a_sleeping_process_obeys_an_order_from_elsewhere_as_soon_as_ever(tmp_path: Path):
+    with Runtime(SQLiteStore(tmp_path / "state.db")) as runtime:
+        feed = degradable("feed", fallback=[default("stale")])(lambda: "fresh")
+        feed()
+        gate = runtime._watches["feed"].gate
+        until(lambda: not gate.shut)
+        until(lambda: gate.shut)
+        resolved = runtime._watches["feed"].resolved
+        control = Control(SQLiteStore(tmp_path / "state.db"), actor="ana")
+        control.hold("feed", "degraded", for_="1s", reason="drill")
+        assert until(lambda: runtime._watches["feed"].resolved != resolved) < 1
+        assert feed() == "stale"
+        until(lambda: stats_of(runtime, "feed").phase == "recovering")
+
+
 # ------------------------------------------------------------------ orders and broken stores
 
 

@@ -153,7 +153,7 @@ class Courier(Worker):
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
             runtime.troubles.note("store")
         try:
-            if runtime.orders.take_local():
+            if runtime.orders.take_local() or runtime.orders.due(runtime.store_now()):
                 runtime.obey()
         except StoreError:
             runtime.troubles.note("local")

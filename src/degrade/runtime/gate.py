@@ -11,8 +11,10 @@ class Gate:
     """The effect of everything on one flag, as few attributes as a call can read.
 
     Attributes:
-        shut: Calls take the slow way: something is degraded, or nothing runs yet.
-        still: Every call is degraded, and none may probe: it may be answered on the spot.
+        shut: Calls take the slow way: something is degraded, or the ticker sleeps
+            or was never started.
+        still: Every call is degraded, none may probe, and the ticker is awake: calls may be
+            answered on the spot.
         stamp: What answers of this flag say of themselves.
         look_from: From when on calls look whether their result is due for a snapshot, monotonic
             seconds. The ticker moves it ahead when calls come so thick that looking at each

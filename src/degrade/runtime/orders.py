@@ -159,6 +159,10 @@ class Orders:
         """Return whether an order reached its end since the last plan."""
         return store_now >= self._next_end
 
+    def next_end_s(self, store_now: float) -> float:
+        """Return in how many seconds the next order reaches its end; infinite when none does."""
+        return self._next_end - store_now
+
     def passed(self, store_now: float) -> bool:
         """Plan for the next end; return whether the store still holds orders that are over."""
         self._plan(store_now)

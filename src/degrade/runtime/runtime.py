@@ -9,7 +9,6 @@ orders <──hints── listener                     of a fleet
 from __future__ import annotations
 
 import atexit
-import logging
 import random
 import threading
 import uuid
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from degrade.stores.saved import SavedState
 
 __all__ = ("Runtime", "Threads")
-
-log = logging.getLogger("degrade.runtime")
 
 Threads = Literal["background", "inline", "manual"]
 
@@ -137,14 +134,13 @@ class Runtime:
                     store_now=self.store_now,
                     rng=self._rng,
                 )
-                watch.inline = self.threads == "inline"
+                watch.inline, watch.asleep = self.threads == "inline", self._asleep
                 self.orders.apply_to(watch)
                 if self.saver is not None:
                     self.saver.resume(watch)
                 self._watches[flag.name] = watch
                 self.heartbeat.undeclared = self.newsworthy = True
                 watch.settle()
-                watch.gate.shut = watch.gate.shut or self._asleep
             for rung, guard in enumerate(flag.guards):
                 if guard.snapshot is not None:
                     guard.snapshot.attach(self.tier, rung)
@@ -177,11 +173,11 @@ class Runtime:
     # ------------------------------------------------------------------ threads
 
     def wake(self) -> None:
-        """Start what works in the background, unless it runs; called by calls that find a shut gate.
+        """Start or rouse what works in the background; called by calls that find a shut gate.
 
         Where no thread can be started, the calls themselves do the work from then on.
         """
-        if not self._asleep:
+        if not self._asleep or self._stir():
             return
         with self._lock:
             if not self._asleep or self._closed:
@@ -202,14 +198,33 @@ class Runtime:
             if self.member is not None and self.threads == "background":
                 self._listener = Listener(self, self.member.fleet)
                 self._listener.try_start()
-            self._asleep = False
             atexit.register(self.close)
-            for watch in self._watches.values():
-                watch.settle()
+            self.rest(asleep=False)
+
+    def _stir(self) -> bool:
+        """Rouse the ticker where it sleeps; return whether there is one at all."""
+        if self._ticker is not None and self._asleep:
+            self._ticker.call_up()
+        return self._ticker is not None
+
+    def rest(self, *, asleep: bool) -> bool:
+        """Shut every gate, so that the next call rouses the ticker, or open them.
+
+        They stay open while a call runs or a machine moves; returns whether they are shut.
+        """
+        with self._lock:
+            watches = self.watched()
+            asleep = asleep and self.threads == "background" and not self._closed
+            asleep = asleep and all(watch.quiet for watch in watches)
+            if asleep is not self._asleep:
+                self._asleep = asleep
+                for watch in watches:
+                    watch.rest(asleep=asleep)
+            return asleep
 
     def revive(self) -> None:
         """Start a background thread again that died; each of the two looks after the other."""
-        if self._asleep or self._closed or self.threads != "background":
+        if self._ticker is None or self._closed or self.threads != "background":
             return
         for worker in (self._ticker, self._courier, self._listener):
             if worker is not None and not worker.alive:
@@ -259,12 +274,6 @@ class Runtime:
             self._courier.carry()
         return calls
 
-    def skip_gap(self, now: float) -> None:
-        """Judge no call that overlaps the pause of the process that ends now."""
-        log.warning("the process was paused; calls that overlap the pause are not judged")
-        for watch in self.watched():
-            watch.skip_gap(now)
-
     def _told(self, watch: Watch, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
             self.newsworthy = True
@@ -272,6 +281,7 @@ class Runtime:
             ended = None if self.member is None else self.member.ended(watch, transition)
             if ended is not None:
                 self._courier.put("fleet", ended)
+            self._stir()
 
     # ------------------------------------------------------------------ orders
 
@@ -349,9 +359,9 @@ class Runtime:
                     verdict = self.orders.verdict(watch.flag.name)
                     self._told(watch, self.member.obey(watch, verdict, now))
                 watch.settle()
-                watch.gate.shut = watch.gate.shut or self._asleep
             self.newsworthy = True
             leftover = self.orders.passed(store_now)
+            self._stir()
         if leftover:
             self._courier.put("sweep", lambda: self.store.sweep(self.instance))
 
@@ -404,7 +414,6 @@ class Runtime:
             child = self.adopt(watch.flag)
             child.state = state
             child.settle()
-            child.gate.shut = child.gate.shut or self._asleep
 
     def close(self) -> None:
         """End the threads after a last round, within a second; harmless to repeat."""
@@ -412,6 +421,8 @@ class Runtime:
             if self._closed:
                 return
             self._closed = True
+            started = self._ticker is not None or not self._asleep
+            self.rest(asleep=False)
         atexit.unregister(self.close)
         if self._listener is not None:
             self._listener.stopping = True  # it may wait for the store; nothing waits for it
@@ -419,7 +430,7 @@ class Runtime:
             self._ticker.stop()
         if self._courier.alive:
             self._courier.stop()
-        elif not self._asleep:
+        elif started:
             self.heartbeat.goodbye()
 
     def __enter__(self) -> Self:

@@ -3,11 +3,21 @@
 Four times a second while calls come, sooner when very many do, once a second when idle. It
 yields to other threads at least every millisecond. After a gap of more than two seconds (the
 process was paused) the calls that overlap it are not judged.
+
+    busy ──no calls──> idle ──three rounds──> dozing ──one more──> asleep
+      ^                                          │                    │
+      └───── a call, an order, a machine that moves, calls found ─────┘
+
+Dozing shuts every gate, which lets the next call rouse the ticker; that call does not wait, and
+what it leaves is judged a quarter of a second later. One more round takes what calls left that
+had found their gate open just before. Asleep it still looks every five seconds, and when an
+order ends. A pause of the process is no matter then, as no call overlaps it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +38,11 @@ BATCH_CALLS: Final = 50_000
 GAP_S: Final = 2.0
 SLICE_S: Final = 0.001
 LOOK_TICKS: Final = 5
+IDLE_ROUNDS: Final = 3
+"""Rounds without a call before the gates are shut."""
+NAP_S: Final = 5.0
+"""The longest sleep: so late may be what a call leaves whose thread was held up for seconds between
+its gate and its record, and so late is it noticed that the courier died."""
 
 
 class Ticker(Worker):
@@ -36,34 +51,71 @@ class Ticker(Worker):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__("degrade-ticker")
         self._runtime = runtime
-        self._last = runtime.clock.monotonic()
+        self._monotonic = runtime.clock.monotonic
+        self._last = self._monotonic()
+        self._ticks = 0
+        self._idle = 0
+
+    def call_up(self) -> None:
+        """Let the next round be now; for those who find the gates shut.
+
+        Cost:
+            No lock, no waiting: the caller goes on while the ticker wakes up.
+        """
+        if math.isinf(self._last):  # asleep; a pause of the process counts again from here
+            self._last = self._monotonic()
+        self.bell.ring()
 
     def notice_gap(self, now: float) -> None:
         """Notice a pause of the process; to be called by whoever folds first after it."""
         if now - self._last > GAP_S:
             self._last = now
-            self._runtime.skip_gap(now)
+            log.warning("the process was paused; calls that overlap the pause are not judged")
+            for watch in self._runtime.watched():
+                watch.skip_gap(now)
+
+    def round(self, *, called: bool) -> float:
+        """Do what is to be done now; return how long to wait for the next round, seconds.
+
+        Args:
+            called: Somebody called, rather than that the time was up.
+        """
+        runtime = self._runtime
+        if called:
+            runtime.rest(asleep=False)
+        self.notice_gap(self._monotonic())
+        self._ticks += 1
+        if self._ticks % LOOK_TICKS == 0 or self._idle > IDLE_ROUNDS:
+            runtime.revive()
+        calls = runtime.tick(yield_after_s=SLICE_S)
+        last, self._last = self._last, self._monotonic()
+        if calls or called:
+            self._idle = 0
+            runtime.rest(asleep=False)
+            wait_s = (self._last - last) * BATCH_CALLS / max(1, calls)
+            return BUSY_S if called else min(BUSY_S, max(FLOOD_S, wait_s))
+        self._idle += 1
+        if self._idle < IDLE_ROUNDS:
+            return IDLE_S
+        if not runtime.rest(asleep=True):
+            self._idle = 0
+            return IDLE_S
+        if self._idle == IDLE_ROUNDS:
+            return IDLE_S
+        self._last = math.inf
+        return max(BUSY_S, min(NAP_S, runtime.orders.next_end_s(runtime.store_now())))
 
     def _run(self) -> None:
-        runtime = self._runtime
-        monotonic = runtime.clock.monotonic
-        self._last = monotonic()
+        self._last = self._monotonic()
         wait_s = BUSY_S
-        ticks = 0
-        while not (self.bell.wait(wait_s) and self.stopping):
+        while True:
+            called = self.bell.wait(wait_s)
+            if self.stopping:
+                return
             try:
-                self.notice_gap(monotonic())
-                ticks += 1
-                if ticks % LOOK_TICKS == 0:
-                    runtime.revive()
-                calls = runtime.tick(yield_after_s=SLICE_S)
-                elapsed_s, self._last = monotonic() - self._last, monotonic()
-                if calls:
-                    wait_s = min(BUSY_S, max(FLOOD_S, elapsed_s * BATCH_CALLS / calls))
-                else:
-                    wait_s = IDLE_S
+                wait_s = self.round(called=called)
             except Exception:  # noqa: BLE001 - the ticker must not die; what broke is counted and told
-                runtime.troubles.note("tick")
+                self._runtime.troubles.note("tick")
                 wait_s = IDLE_S
 
 

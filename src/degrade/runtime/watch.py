@@ -85,6 +85,7 @@ class Watch:
         "_store_now",
         "_tally",
         "_window",
+        "asleep",
         "breach",
         "changed_wall",
         "clock",
@@ -128,7 +129,7 @@ class Watch:
         self.gate = Gate(flag.name)
         self.recorder = Recorder()
         self.counters = Counters()
-        self.inline = False
+        self.inline = self.asleep = False
         self._tally = Tally(flag.sla, HUNG_AFTER_S)
         self.lease_s = HUNG_AFTER_S
         self.state: MachineState = machine.initial(flag.recovery, now)
@@ -195,6 +196,11 @@ class Watch:
         return max(1.0, left_s)
 
     # ------------------------------------------------------------------ the tick
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no call runs or waits to be counted, and the machine needs no time to pass."""
+        return self.recorder.empty and self._tally.idle and self.state.phase is Phase.STEADY
 
     def fold(self, now: float) -> tuple[Transition, ...]:
         """Take the calls off the queues, judge them, move the machine.
@@ -324,14 +330,23 @@ class Watch:
         after = self.resolved = self.peek()
         if (before.mode, before.reason) != (after.mode, after.reason):
             self.changed_wall = wall_s
-        normal = after.mode is Mode.NORMAL
         gate = self.gate
-        since = None if normal else gate.stamp.since or wall_s
+        since = None if after.mode is Mode.NORMAL else gate.stamp.since or wall_s
         gate.stamp = Stamp(self.flag.name, after.reason, since)
-        probing = after.automatic and self.state.phase is Phase.RECOVERING
-        whole = after.mode is Mode.DEGRADED and after.dial >= 1
-        gate.still = whole and not probing and not self.inline  # inline, every call may tick
-        gate.shut = self.inline or not normal
+        self._turn_gate()
+
+    def rest(self, *, asleep: bool) -> None:
+        """Let every call rouse the ticker while it sleeps, and only then."""
+        self.asleep = asleep
+        self._turn_gate()
+
+    def _turn_gate(self) -> None:
+        resolved, gate = self.resolved, self.gate
+        probing = resolved.automatic and self.state.phase is Phase.RECOVERING
+        whole = resolved.mode is Mode.DEGRADED and resolved.dial >= 1
+        slow = self.inline or self.asleep  # inline, every call may tick; asleep, it rouses
+        gate.still = whole and not probing and not slow
+        gate.shut = slow or resolved.mode is not Mode.NORMAL
 
     def answered(self, rung: RungKind, age_s: float | None) -> None:
         """Record one degraded answer; called on the request path, one append."""
