@@ -138,6 +138,31 @@ def test_a_store_that_is_away_delays_the_first_call_by_at_most_50_ms(kind: str, 
     assert away - alone < 0.05
 
 
+LAST = """
+from pathlib import Path
+from degrade.stores.memory import MemoryStore
+from degrade.stores.saved import SavedState
+
+store = MemoryStore()
+file = SavedState("default", "redis://server", directory=Path.cwd())
+runtime = Runtime(store, saved=file).__enter__()
+feed = degrade.Flag("feed")
+runtime.wait_ready("20s")
+until(lambda: file.read() is not None)
+Control(store, actor="ana").hold("feed", "off", for_=None, reason="bad model")
+tell(held=list(file.read().state.holds))
+"""
+
+
+def test_what_changed_just_before_the_end_of_a_process_is_saved(tmp_path: Path):
+    done = run(LAST, tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.all["held"] == [], "the process ended before it was time to save"
+    saved = SavedState("default", "redis://server", directory=tmp_path).read()
+    assert saved is not None
+    assert set(saved.state.holds) == {"feed"}
+
+
 READY = """
 from degrade.errors import StoreError
 from degrade.stores.memory import MemoryStore

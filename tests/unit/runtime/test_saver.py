@@ -200,6 +200,16 @@ def test_what_the_store_says_replaces_what_the_file_said(host: Host):
     assert host.runtime.orders.known
 
 
+def test_a_store_that_went_back_is_believed_rather_than_the_file(host: Host):
+    state = host.store.read()
+    ahead = state.model_copy(update={"epoch": 9, "holds": {"feed": hold("off")}})
+    host.file.write(Saved(at=host.clock.wall(), state=ahead), watched=())
+    host.process().tick()
+    assert stats_of(host.runtime, "feed").phase == "recovering", "it comes back in steps"
+    assert host.runtime.orders.known
+    assert host.runtime.orders.epoch == state.epoch
+
+
 def test_nothing_from_the_file_is_written_to_the_store_or_to_the_file(host: Host):
     host.held("degraded", "1m")
     body, written = host.file.path.read_bytes(), list(host.store.written)
@@ -249,8 +259,8 @@ def test_a_recovering_flag_begins_at_the_first_step(host: Host):
     host.live(SAVE_S)
     host.store.away = True
     host.process().tick()
-    assert host.feed() == "stale"
     assert stats_of(host.runtime, "feed").phase == "degraded"
+    assert stats_of(host.runtime, "feed").dial == 1.0
     host.live(1.25)
     assert stats_of(host.runtime, "feed").dial == 0.9
 
@@ -339,13 +349,17 @@ def test_the_file_of_a_quiet_process_stays_young_while_the_store_answers(host: H
 
 def test_a_machine_that_moves_while_the_store_is_away_is_saved(host: Host):
     host.process().tick()
+    heard_at = host.clock.wall()
     host.store.away = True
+    host.live(SAVE_S)
     host.sick.ill = True
     call_quietly(host.feed, times=20)
     host.live(SAVE_S + 0.25)
     found = host.file.read()
     assert found is not None
     assert found.machines["feed"].phase == "degraded"
+    assert found.at == heard_at, "the orders in it are as old as ever"
+    assert found.machines["feed"].at > heard_at
 
 
 def test_a_disk_that_fails_is_a_trouble_and_tried_again(host: Host, tmp_path: Path):
