@@ -192,10 +192,10 @@ class Courier(Worker):
         while not self.stopping:
             self.bell.wait(self._wait_s())
             self.round()
+        if runtime.saver is not None:  # first, since a store that is away takes its time
+            runtime.saver.save(runtime.watched(), at_end=True)
         self.deliver()  # what came while the last round was under way
         if runtime.asker is not None:
             self.put("share", runtime.asker.tier.send)
             self.deliver()
-        if runtime.saver is not None:
-            runtime.saver.save(runtime.watched(), at_end=True)
         runtime.heartbeat.goodbye()
