@@ -185,10 +185,12 @@ class Asker:
             return question.found
         if _in_event_loop() or not self._may_wait(question):
             return None
+        patient = False
         try:
             question.wait(question.until - self._monotonic())
+            patient = True
         finally:
-            self._waited(question)
+            self._waited(question, patient=patient)
         return question.found
 
     async def awaited(self, question: Question) -> Found | None:
@@ -199,10 +201,12 @@ class Asker:
             return None
         from degrade.runtime.awaiting import answered  # noqa: PLC0415 - asyncio, which runs already
 
+        patient = False
         try:
             await answered(question, question.until - self._monotonic())
+            patient = True
         finally:
-            self._waited(question)
+            self._waited(question, patient=patient)
         return question.found
 
     # ------------------------------------------------------------------ private
@@ -215,13 +219,13 @@ class Asker:
             self.tier.count(question.rung.book, Sharing.LATE)
         return room
 
-    def _waited(self, question: Question) -> None:
+    def _waited(self, question: Question, *, patient: bool) -> None:
         with self._lock:
             self._waiting -= 1
-        if question.done:
+        if question.done or not patient:  # a call that was cancelled says nothing of the store
             return
         self.tier.count(question.rung.book, Sharing.LATE)
-        if not question.told and self._monotonic() >= question.until:  # else the call was cancelled
+        if not question.told:
             self._pause()
 
     def _staffed(self) -> bool:
@@ -240,21 +244,16 @@ class Asker:
         return True
 
     def _work(self) -> None:
-        try:
-            while True:
-                try:
-                    question = self._questions.get(timeout=_IDLE_S)
-                except queue.Empty:
-                    with self._lock:
-                        if self._questions.empty():
-                            self._workers -= 1
-                            return
-                else:
-                    self._answer(question)
-        except BaseException:  # a validator of the user ended this thread
-            with self._lock:
-                self._workers -= 1
-            raise
+        while True:
+            try:
+                self._answer(self._questions.get(timeout=_IDLE_S))
+            except queue.Empty:
+                with self._lock:
+                    if self._questions.empty():
+                        self._workers -= 1
+                        return
+            except BaseException:  # noqa: BLE001 - a validator of the user that exits ends no worker
+                self._troubles.note("shared_snapshot")
 
     def _answer(self, question: Question) -> None:
         how, found = Sharing.LATE, None

@@ -1,0 +1,278 @@
+"""Snapshots of other processes, asked for by real threads and loops, of a store that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from degrade import Runtime, default, degradable, snapshot
+from degrade.clock import SystemClock
+from degrade.control import Control
+from degrade.runtime import asker, flags, slot
+from tests.integration.test_threads import classes_of, stats_of, together, until
+from tests.shelf import Shelf, ShelfStore
+
+pytestmark = [pytest.mark.real]
+
+LONG_S = 0.5
+"""A wait that nobody overlooks."""
+
+
+async def feed_later(user: str) -> list[str]:
+    return [f"for {user}"]
+
+
+def feed(user: str) -> list[str]:
+    return [f"for {user}"]
+
+
+def rungs() -> list[Any]:
+    return [snapshot(max_age="1h"), default(["nothing"])]
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    monkeypatch.setattr(asker, "_IDLE_S", 0.02)
+    until(lambda: askers() == 0)
+    before, runtime = dict(flags._registry.flags), slot.existing()
+    flags._registry.flags.clear()
+    shelf = Shelf()
+    yield shelf
+    shelf.going.set()
+    flags._registry.flags.clear()
+    flags._registry.flags.update(before)
+    slot.swap(runtime)
+
+
+class Cold:
+    """A process with nothing in memory, whose flag `feed` is degraded; the shelf has `u1`."""
+
+    def __init__(self, shelf: Shelf, fn: Callable[[str], Any] = feed, *, wait_s: float = LONG_S):
+        self.shelf = shelf
+        self.store = ShelfStore(shelf, SystemClock())
+        self.fn = degradable("feed", fallback=rungs())(fn)
+        with Runtime(self.store) as warm:
+            warm.refresh()
+            result = self.fn("u1")
+            if asyncio.iscoroutine(result):
+                asyncio.run(result)
+            until(lambda: bool(shelf.bodies))
+        Control(self.store, actor="ana").hold("feed", "degraded", for_=None, reason="drill")
+        self.runtime = Runtime(self.store, snapshot_wait_s=wait_s)
+        self.runtime.refresh()
+        slot.swap(self.runtime)
+        self.runtime.adopt_all()
+
+    @property
+    def shared(self) -> dict[str, int]:
+        sharing = stats_of(self.runtime, "feed").sharing
+        return {how.value: n for how, n in sharing.items() if n}
+
+    def __enter__(self) -> Cold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runtime.close()
+
+
+def askers() -> int:
+    return sum(thread.name == "degrade-asker" for thread in threading.enumerate())
+
+
+def test_a_cold_process_serves_what_another_captured(shelf: Shelf):
+    with Cold(shelf) as cold:
+        assert cold.fn("u1") == ["for u1"]
+        assert cold.fn("u1") == ["for u1"]
+        assert cold.shared == {"hit": 1}
+
+
+def test_a_coroutine_awaits_the_answer(shelf: Shelf):
+    with Cold(shelf, feed_later) as cold:
+        assert asyncio.run(cold.fn("u1")) == ["for u1"]
+        assert cold.shared == {"hit": 1}
+
+
+def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shelf):
+    with Cold(shelf, wait_s=0.02) as cold:
+        cold.fn("u1")
+        shelf.going.clear()
+        waits: list[float] = []
+
+        def work(number: int) -> None:
+            for i in range(20):
+                began = time.monotonic()
+                assert cold.fn(f"v{number}-{i}") == ["nothing"]
+                waits.append(time.monotonic() - began)
+
+        together(work, 16)
+        assert askers() <= asker.MOST_WORKERS
+        assert len(shelf.asked) <= 1 + asker.MOST_OPEN
+        assert sum(wait_s > 0.015 for wait_s in waits) <= 2 * 16
+        assert sorted(waits)[len(waits) // 2] < 0.01
+        assert classes_of(cold.runtime, "feed") == {"degraded": 321}
+        shelf.going.set()
+        shelf.asked.clear()
+        until(lambda: cold.fn("u9") == ["nothing"] and bool(shelf.asked))  # asked again, later
+
+
+def test_a_coroutine_never_blocks_its_loop_while_the_store_is_frozen(shelf: Shelf):
+    lags: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            lags.append(time.monotonic() - began)
+
+    async def serve(cold: Cold) -> float:
+        probing = asyncio.create_task(probe())
+        began = time.monotonic()
+        answers = await asyncio.gather(*(cold.fn(f"v{i}") for i in range(200)))
+        took_s = time.monotonic() - began
+        probing.cancel()
+        assert answers == [["nothing"]] * 200
+        return took_s
+
+    with Cold(shelf, feed_later) as cold:
+        shelf.going.clear()
+        took_s = asyncio.run(serve(cold))
+        assert took_s > LONG_S * 0.9, "nobody waited, so nothing was shown"
+        assert len(lags) > 10
+        assert max(lags) < LONG_S / 2
+        assert askers() <= asker.MOST_WORKERS
+
+
+def test_a_plain_function_does_not_wait_in_the_thread_of_a_running_loop(shelf: Shelf):
+    async def serve(cold: Cold) -> tuple[list[str], float]:
+        began = time.monotonic()
+        answer = cold.fn("u1")
+        return answer, time.monotonic() - began
+
+    with Cold(shelf) as cold:
+        shelf.going.clear()
+        answer, took_s = asyncio.run(serve(cold))
+        assert answer == ["nothing"]
+        assert took_s < LONG_S / 2
+        shelf.going.set()
+        until(lambda: cold.fn("u1") == ["for u1"])  # the answer is for the calls that come next
+
+
+def test_an_answer_that_comes_too_late_is_for_the_next_call(shelf: Shelf):
+    class Deaf(Shelf):
+        def get(self, flag: str, key: str, *, within_s: float) -> bytes | None:
+            return super().get(flag, key, within_s=30)
+
+    slow = Deaf()
+    with Cold(slow, wait_s=0.05) as cold:
+        slow.going.clear()
+        assert cold.fn("u1") == ["nothing"]
+        slow.going.set()
+        until(lambda: cold.shared.get("hit") == 1)
+        assert cold.fn("u1") == ["for u1"]
+        assert len(slow.asked) == 1
+        assert cold.shared == {"late": 1, "hit": 1}
+
+
+def test_all_who_miss_one_key_wait_for_one_answer(shelf: Shelf):
+    with Cold(shelf) as cold:
+        shelf.going.clear()
+        done: list[list[str]] = []
+        threads = [threading.Thread(target=lambda: done.append(cold.fn("u1"))) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        until(lambda: cold.runtime.asker is not None and cold.runtime.asker._waiting == 10)
+        shelf.going.set()
+        for thread in threads:
+            thread.join(10)
+        assert done == [["for u1"]] * 10
+        assert len(shelf.asked) == 1
+
+
+def test_a_cancelled_call_is_abandoned_and_the_store_not_blamed(shelf: Shelf):
+    async def serve(cold: Cold) -> None:
+        task = asyncio.create_task(cold.fn("u1"))
+        while not shelf.asked:  # noqa: ASYNC110 - a worker's thread asks, which has no event
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        shelf.going.set()
+
+    with Cold(shelf, feed_later) as cold:
+        shelf.going.clear()
+        asyncio.run(serve(cold))
+        until(lambda: cold.shared == {"hit": 1})
+        assert classes_of(cold.runtime, "feed") == {"abandoned": 1}
+        assert asyncio.run(cold.fn("u1")) == ["for u1"]
+
+
+def test_workers_end_when_nobody_asks(shelf: Shelf):
+    with Cold(shelf) as cold:
+        assert cold.fn("u1") == ["for u1"]
+        until(lambda: askers() == 0)
+        assert cold.fn("u2") == ["nothing"]
+        assert cold.shared == {"hit": 1, "miss": 1}
+
+
+def test_where_no_thread_can_be_started_nobody_asks(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "degrade-asker":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Cold(shelf) as cold:
+        began = time.monotonic()
+        assert cold.fn("u1") == cold.fn("u1") == ["nothing"]
+        assert time.monotonic() - began < LONG_S / 2
+        assert shelf.asked == []
+        assert cold.runtime.troubles.counts["no_thread"] == 1
+
+
+def test_a_validator_that_exits_ends_no_worker(shelf: Shelf):
+    with Cold(shelf) as cold:
+        rung = next(iter(flags.flag("feed").guards)).snapshot
+        assert rung is not None
+        received = type(rung).received
+
+        def dies(*args: Any, **kwargs: Any) -> Any:
+            raise SystemExit
+
+        type(rung).received = dies  # type: ignore[method-assign] # as a validator of the user may
+        try:
+            assert cold.fn("u1") == ["nothing"]
+            until(lambda: cold.shared == {"failed": 1})
+        finally:
+            type(rung).received = received  # type: ignore[method-assign] # as it was
+        assert cold.fn("u1") == ["for u1"]
+
+
+def test_a_forked_child_asks_with_workers_of_its_own(shelf: Shelf):
+    with Cold(shelf) as cold:
+        shelf.going.clear()
+        asking = threading.Thread(target=cold.fn, args=("u7",))
+        asking.start()
+        until(lambda: bool(shelf.asked))  # a question is open, and a worker busy, while it forks
+        pid = os.fork()
+        if pid == 0:
+            shelf.going = threading.Event()
+            shelf.going.set()
+            code = 1
+            try:
+                code = 0 if cold.fn("u1") == ["for u1"] else 2
+            finally:
+                os._exit(code)
+        shelf.going.set()
+        _, status = os.waitpid(pid, 0)
+        asking.join(10)
+        assert os.waitstatus_to_exitcode(status) == 0
