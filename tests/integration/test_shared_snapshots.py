@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -74,7 +74,7 @@ class Cold:
         sharing = stats_of(self.runtime, "feed").sharing
         return {how.value: n for how, n in sharing.items() if n}
 
-    def __enter__(self) -> Cold:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -220,9 +220,7 @@ def test_workers_end_when_nobody_asks(shelf: Shelf):
         assert cold.shared == {"hit": 1, "miss": 1}
 
 
-def test_where_no_thread_can_be_started_nobody_asks(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-):
+def test_where_no_thread_can_be_started_nobody_asks(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:

@@ -64,6 +64,7 @@ class SharedTier:
         self._bytes = 0
         self._sent: dict[bytes, float] = {}
         self._next_s = float("-inf")
+        self._most = _BATCH
 
     @property
     def waiting_bytes(self) -> int:
@@ -109,15 +110,18 @@ class SharedTier:
             StoreError: The store does not take it; what it did not take is sent later.
 
         Cost:
-            Blocks: one round trip a batch of 200 snapshots or 1 MB.
+            Blocks: one round trip a batch of 200 snapshots or 1 MB; of less after an error, which
+            one that is too large for the way there may have caused.
         """
         self._next_s = self._monotonic() + SEND_EVERY_S
         while batch := self._batch():
             try:
                 self._blobs.put([self._blob(capture) for capture in batch.values()])
             except BaseException:
+                self._most = max(1, self._most // 8)
                 self._take_back(batch)
                 raise
+            self._most = min(2 * self._most, _BATCH)
             with self._lock:
                 for place, capture in batch.items():
                     self._sent.pop(place, None)
@@ -191,7 +195,8 @@ class SharedTier:
         batch: dict[bytes, Capture] = {}
         size = 0
         with self._lock:
-            while self._queue and len(batch) < _BATCH and size < _BATCH_BYTES:
+            most_bytes = _BATCH_BYTES * self._most // _BATCH
+            while self._queue and len(batch) < self._most and size < most_bytes:
                 place, capture = next(iter(self._queue.items()))
                 self._drop(place)
                 entry = capture.entry

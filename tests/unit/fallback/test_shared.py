@@ -342,6 +342,24 @@ def test_what_the_store_does_not_take_is_sent_later_unless_something_newer_came(
     assert b'"id":1' in u2
 
 
+def test_one_that_is_too_large_for_the_way_holds_nobody_up_for_long(one, shelf, clock, monkeypatch):
+    put = shelf.put
+
+    def narrow(blobs):
+        if any("u0" in blob.key for blob in blobs):
+            raise StoreError("no answer in time")
+        put(blobs)
+
+    monkeypatch.setattr(shelf, "put", narrow)
+    for number in range(30):
+        one.keep([], f"u{number}")
+    for _ in range(10):
+        with pytest.raises(StoreError):
+            one.tier.send()
+    assert (len(shelf.bodies), len(one.tier)) == (29, 1)
+    assert max(shelf.batches) > 1
+
+
 def test_what_became_too_old_while_waiting_is_not_sent(shelf, clock):
     one = Process(shelf, clock, max_age=60)
     one.keep([], "u1")

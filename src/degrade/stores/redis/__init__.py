@@ -8,5 +8,8 @@
     ledger    the state as one process knows it, and every change of it
     log       the stream of events
     fleet     heartbeats, votes, verdicts and leases
+    blobs     snapshots
     store     all of it, as a `Store`
+
+Snapshots spread over the slots of a cluster; everything else lies in one.
 """

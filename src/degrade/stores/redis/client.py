@@ -95,6 +95,19 @@ class RedisLink:
             commands, self._talk(key, end, lambda wire: _checked(wire.ask(commands, end)))
         )
 
+    def scatter(self, commands: Sequence[Command]) -> None:
+        left = list(commands)
+        while left:
+            key = str(left[0][1])
+            place = self._route.known(key)
+            here = left[:1]
+            rest: list[Command] = []
+            for command in left[1:]:
+                same = place is not None and self._route.known(str(command[1])) == place
+                (here if same else rest).append(command)
+            self.write(key, here)  # where nothing was known, this has found out
+            left = rest
+
     def transact(
         self,
         keys: Sequence[str],

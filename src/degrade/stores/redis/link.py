@@ -102,6 +102,13 @@ class Link(Protocol):
         """Run commands on the server of a key in one batch that is no transaction."""
         ...
 
+    def scatter(self, commands: Sequence[Command]) -> None:
+        """Run commands of one key each, their second word, in one batch for each server.
+
+        After an error some may have been run.
+        """
+        ...
+
     def listen(
         self,
         channel: str,

@@ -20,6 +20,7 @@ from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Blobs, Change, Draft
 from degrade.stores.apply import EVENT_CAP, append_drafts, apply_change, apply_sweep
+from degrade.stores.redis.blobs import RedisBlobs
 from degrade.stores.redis.fleet import RedisFleet
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.ledger import Ledger
@@ -80,7 +81,7 @@ class RedisStore:
             rng=random.Random() if rng is None else rng,
         )
         self.fleet = RedisFleet(link, self._keys, self._ledger)
-        self.blobs: Blobs | None = None
+        self.blobs: Blobs | None = RedisBlobs(link, namespace=namespace)
 
     @property
     def url(self) -> str:
