@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
+from degrade.clock import Clock
 from degrade.stores.memory import MemoryStore
+from degrade.stores.redis.address import parse
+from degrade.stores.redis.client import RedisLink
+from degrade.stores.redis.store import RedisStore
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing import MakeStore, StoreContract
+from tests.servers.fixtures import Servers
+
+PATIENCE = "10s"
+"""A busy machine is no broken contract."""
+
+
+@pytest.fixture
+def over_redis() -> Iterator[Callable[[str], MakeStore]]:
+    """Open stores on a server, and give their sockets back."""
+    opened: list[RedisStore] = []
+
+    def over(url: str) -> MakeStore:
+        def make(clock: Clock, namespace: str) -> RedisStore:
+            store = RedisStore(
+                RedisLink(parse(url), timeout=PATIENCE),
+                clock=clock,
+                namespace=namespace,
+                server_time=False,
+            )
+            opened.append(store)
+            return store
+
+        return make
+
+    yield over
+    for store in opened:
+        store.close()
 
 
 class TestMemoryStore(StoreContract):
@@ -21,3 +54,17 @@ class TestSQLiteStore(StoreContract):
         return lambda clock, namespace: SQLiteStore(
             tmp_path / "store.db", clock=clock, namespace=namespace
         )
+
+
+@pytest.mark.real
+class TestRedisStore(StoreContract):
+    @pytest.fixture
+    def make(self, servers: Servers, over_redis: Callable[[str], MakeStore]) -> MakeStore:
+        return over_redis(servers.redis().url)
+
+
+@pytest.mark.real
+class TestRedisStoreOverAUnixSocket(StoreContract):
+    @pytest.fixture
+    def make(self, servers: Servers, over_redis: Callable[[str], MakeStore]) -> MakeStore:
+        return over_redis(servers.redis(unix=True).url)

@@ -11,6 +11,10 @@ from degrade.errors import DegradeError, MissingExtraError
 __all__ = ("main",)
 
 _EXTRA = ("typer", "rich")
+_WITHOUT = (
+    "to act on one host without the store, there: "
+    "degrade hold FLAG MODE --for 30m --reason REASON --local"
+)
 
 
 def main() -> None:
@@ -26,6 +30,8 @@ def main() -> None:
         from degrade.cli.text import clean  # noqa: PLC0415 - not needed unless something failed
 
         print(f"degrade: {clean(str(error))}", file=sys.stderr)
+        if error.code == "store" and "--local" not in sys.argv[1:]:
+            print(f"degrade: {_WITHOUT}", file=sys.stderr)
         sys.exit(code)
     sys.exit(Exit.OK)
 

@@ -156,7 +156,7 @@ def show_advice(
             line.append(f" It ends at {when(item.until, now)} ({ahead(item.until, now)}).")
         out.print(line, soft_wrap=True)
         if item.note:
-            out.print(words(f"    {item.note}."), soft_wrap=True)
+            out.print(words(f"    {item.note}"), soft_wrap=True)
         if item.flags and item.flags != (item.subject,):
             out.print(words(f"    flags: {', '.join(item.flags)}"), soft_wrap=True)
         width = max((len(command.purpose) for command in item.commands), default=0) + 1

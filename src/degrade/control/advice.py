@@ -44,7 +44,7 @@ class Advice:
         ends: How it ends, in words, when `until` is None.
         degraded, instances: How many instances are not normal, of how many.
         commands: What can be done.
-        note: What else to know, one sentence; empty when there is nothing.
+        note: What else to know, one line; empty when there is nothing.
     """
 
     subject: str

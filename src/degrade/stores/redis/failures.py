@@ -57,7 +57,7 @@ _REMEDIES = {
     "NOREPLICAS": Remedy("refused", "too few replicas are connected (min-replicas-to-write)"),
     "NOAUTH": Remedy("setup", "it wants a password; put it into the URL"),
     "WRONGPASS": Remedy("setup", "user or password in the URL are wrong or disabled"),
-    "NOPERM": Remedy("setup", "its ACL forbids this user a command, key or channel"),
+    "NOPERM": Remedy("setup", "its ACL forbids this user something"),
     "WRONGTYPE": Remedy(
         "setup", "a key holds another type: another program uses it; use another namespace"
     ),
@@ -99,6 +99,7 @@ _WORDS = (
     (re.compile(r"max number of clients"), "MAXCLIENTS"),
     (re.compile(r"cluster support disabled"), "NOCLUSTER"),
     (re.compile(r"Authentication required"), "NOAUTH"),
+    (re.compile(r"user executing the script can't"), "NOPERM"),
     (re.compile(r"certificate|SSL|TLS", re.IGNORECASE), "CERTIFICATE"),
     (re.compile(r"Timeout connecting|timed out"), "TIMEOUT"),
     (
@@ -110,6 +111,13 @@ _WORDS = (
     ),
 )
 """For what redis-py gives no class, and for what a script of an older server wraps."""
+
+_RIGHTS = (
+    (re.compile(r"run the '([^' ]+)' command"), "give it the right +{0}"),
+    (re.compile(r"\bkeys?\b"), "give it the right ~degrade:{{NAMESPACE}}:*"),
+    (re.compile(r"\bchannels?\b"), "give it the right &degrade:{{NAMESPACE}}:hint"),
+)
+"""What NOPERM says is missing, and how the rights of a user are written."""
 
 _ECHO = re.compile(r"[,;]? *with args beginning with:.*", re.DOTALL)
 """What a server adds when it does not know a command, AUTH with its password, too."""
@@ -154,9 +162,18 @@ def explained(error: BaseException | str, address: Address, *, where: str = "") 
     else:
         code, detail = code_of(error), f" ({_ECHO.sub('', str(error)) or type(error).__name__})"
     remedy = _REMEDIES[code]
+    advice = remedy.advice + (f"; {_right(detail)}" if code == "NOPERM" else "")
     at = f" at {where}" if where else ""
     return LinkError(
-        f"the store {address.url}{at} cannot be used: {remedy.advice}{address.hide(detail)}",
+        f"the store {address.url}{at} cannot be used: {advice}{address.hide(detail)}",
         code=code,
         remedy=remedy,
     )
+
+
+def _right(detail: str) -> str:
+    """Return which right is missing, as ACL SETUSER takes it."""
+    for pattern, text in _RIGHTS:
+        if found := pattern.search(detail):
+            return text.format(*found.groups())
+    return "ACL LOG on the server names the right"

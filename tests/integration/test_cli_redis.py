@@ -1,0 +1,233 @@
+"""The command line over a real Redis: with a fleet of real processes, and with a server that is away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from degrade.cli.session import Session
+from degrade.control import Control
+from degrade.errors import StoreError
+from degrade.settings import Settings
+from tests.servers.redis_server import RedisServer
+from tests.servers.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+MAIN = "from degrade.cli import main; main()"
+PATIENCE_S = 40.0
+HOLD = ("hold", "feed.ranking", "off", "--for", "30m", "--reason", "bad model")
+SERVICE = """
+import time
+import degrade
+from degrade import default, degradable
+
+degrade.configure()
+
+@degradable("feed.ranking", level=2, fallback=[default("front page")])
+def ranked():
+    return "ranked"
+
+while True:
+    ranked()
+    time.sleep(0.02)
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def env(tmp_path: Path, redis_server: RedisServer) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DEGRADE_")}
+    return kept | {
+        "DEGRADE_STORE": redis_server.url,
+        "DEGRADE_LOCAL": str(tmp_path / "local"),
+        "DEGRADE_ACTOR": "ana",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+@pytest.fixture
+def degrade(env: dict[str, str], tmp_path: Path) -> Run:
+    def run(*words: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *words],
+            env=env | changes,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def services(env: dict[str, str], tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Three processes of a service."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", SERVICE], env=env, cwd=tmp_path, text=True)
+        for _ in range(3)
+    ]
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def heard(degrade: Run, count: int) -> bool:
+    return f"{count} processes heard" in degrade("status").stdout
+
+
+def test_an_order_is_known_to_have_arrived_or_who_has_not_got_it_is_named(
+    degrade: Run, services: list[subprocess.Popen[str]]
+) -> None:
+    until(lambda: heard(degrade, 3), within_s=PATIENCE_S, every_s=0.2)
+    assert "0 of 3 degraded" in degrade("status").stdout
+    done = degrade(*HOLD, "--wait", "99%", "--timeout", "20s")
+    assert re.search(r"3 of 3 instances have applied it after [\d.]+m?s", done.stdout)
+    assert "3 of 3 degraded" in degrade("status").stdout
+
+    frozen = services[1]
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        back = ("release", "feed.ranking", "--reason", "repaired", "--wait", "99%")
+        done = degrade(*back, "--timeout", "4s", code=6)
+        assert "2 of 3 instances have applied it after 4s, less than the 99% asked" in done.stdout
+        assert re.search(
+            rf"\S+ pid {frozen.pid}: heard \S+ ago; has applied epoch 1, not 2", done.stdout
+        )
+        named = re.findall(r"pid (\d+)", done.stdout)
+        assert named == [str(frozen.pid)], "nobody else is named"
+        told = json.loads(
+            degrade(*HOLD, "--wait", "99%", "--timeout", "1ms", "--json", code=6).stdout
+        )
+        assert told["arrived"]["enough"] is False
+        assert frozen.pid in [item["pid"] for item in told["arrived"]["missing"]]
+        again = degrade(*HOLD, "--wait", "60%", "--timeout", "20s").stdout
+        assert "2 of 3 instances have applied it" in again
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    done = degrade(*HOLD, "--wait", "100%", "--timeout", "20s")
+    assert "3 of 3 instances have applied it" in done.stdout
+    services[0].send_signal(signal.SIGINT)
+    services[0].wait(PATIENCE_S)
+    until(lambda: heard(degrade, 2), within_s=PATIENCE_S, every_s=0.2, what="a goodbye")
+
+
+def test_without_any_process_nothing_has_arrived_and_that_is_said(degrade: Run) -> None:
+    done = degrade(*HOLD, "--force", "--wait", "99%", "--timeout", "500ms", code=6)
+    assert "feed.ranking is held off" in done.stdout
+    assert "no process has been heard in the last ten minutes" in done.stdout
+    degrade("release", "feed.ranking", "-r", "x", "--wait", "1%", "--timeout", "1ms", code=6)
+    released = degrade("release", "*", "-r", "x", "--wait", "1%")
+    assert "nothing was released" in released.stdout, "where nothing is changed there is nothing to wait for"
+
+
+def verbs(control: Control) -> dict[str, Callable[[], object]]:
+    return {
+        "status": control.status,
+        "why": lambda: control.why("feed.ranking"),
+        "events": control.events,
+        "hold": lambda: control.hold("feed.ranking", "off", for_="1m", reason="x", force=True),
+        "release": lambda: control.release("feed.ranking", reason="x"),
+        "level": lambda: control.order_level(3, for_="1m", reason="x"),
+        "level release": lambda: control.release_level(reason="x"),
+    }
+
+
+@pytest.mark.parametrize("state", ["frozen", "killed"])
+def test_a_server_that_is_away_is_told_within_a_second_and_holds_nobody_up(
+    redis_server: RedisServer, tmp_path: Path, state: str
+) -> None:
+    settings = Settings(store=redis_server.url, local=tmp_path, actor="ana")
+    control = Session(settings=settings, given=()).control()
+    control.hold("feed.ranking", "off", for_="1m", reason="x", force=True)
+    if state == "frozen":
+        redis_server.freeze()
+    else:
+        redis_server.kill()
+    fresh = Session(settings=settings, given=()).control()
+    for operator in (control, fresh):
+        for name, verb in verbs(operator).items():
+            begun = time.monotonic()
+            with pytest.raises(StoreError):
+                verb()
+            assert time.monotonic() - begun < 1.0, name
+        begun = time.monotonic()
+        assert operator.hold("feed.ranking", "off", for_="1m", reason="x", local=True).local
+        assert operator.release("feed.ranking", reason="x", local=True).holds
+        assert time.monotonic() - begun < 1.0
+    arrived = control.wait_applied(1, timeout="300ms")
+    assert (arrived.enough, arrived.trouble is None) == (False, False)
+
+
+def test_a_dead_server_is_one_clear_message_that_points_to_local_holds(
+    degrade: Run, redis_server: RedisServer
+) -> None:
+    url = f"redis://:s3cret@127.0.0.1:{redis_server.port}/0"
+    redis_server.kill()
+    for words in (("status",), HOLD, ("events",)):
+        done = degrade(*words, code=4, DEGRADE_STORE=url)
+        first, second = done.stderr.splitlines()
+        assert "cannot be reached; check that it runs" in first
+        assert second.endswith("degrade hold FLAG MODE --for 30m --reason REASON --local")
+        assert "s3cret" not in done.stderr
+        assert "***" in first
+    held = degrade(*HOLD, "--local", DEGRADE_STORE=url)
+    assert "on this host" in held.stdout
+    error = json.loads(degrade("status", "--json", code=4, DEGRADE_STORE=url).stdout)["error"]
+    assert error["code"] == "store"
+
+
+def test_what_was_written_by_hand_is_obeyed_or_explained(
+    degrade: Run, redis_server: RedisServer
+) -> None:
+    degrade("status")
+    key = "degrade:{default}:holds"
+    redis_server.cli("HSET", key, "feed.ranking", "degraded", "feed.analytics", "of")
+    out = degrade("status").stdout
+    assert "feed.ranking is degraded since" in out
+    assert "by redis-cli: none given" in out
+    assert "No process has declared this flag" in out
+    assert "feed.analytics is not understood, by hand: 'of' is no order" in out
+    assert "write degraded, off, normal or observe" in out
+    assert redis_server.cli("HGET", key, "feed.analytics") == "of", "left for who wrote it"
+    told = json.loads(degrade("status", "--json").stdout)
+    assert told["nonsense"] == {"feed.analytics": "of"}
+    end = next(line for line in out.splitlines() if "order what was meant: " in line)
+    words = end.partition("degrade ")[2].replace("MODE", "off").split()
+    degrade(*words, "--force")
+    assert "not understood" not in degrade("status").stdout
+    redis_server.cli("HDEL", key, "feed.ranking")
+    assert "feed.ranking is" not in degrade("status").stdout
+    events = degrade("events").stdout
+    assert re.search(r"released  feed.ranking  degraded  by redis-cli: none given", events)
+
+
+def test_a_store_that_was_emptied_and_restored_says_so(
+    degrade: Run, redis_server: RedisServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    settings = Settings(store=redis_server.url, local=tmp_path, actor="ana")
+    witness = Session(settings=settings, given=()).control()
+    witness.hold("feed.ranking", "off", for_="30m", reason="bad model", force=True)
+    redis_server.cli("FLUSHALL")
+    witness.status()
+    out = degrade("status").stdout
+    assert re.search(r"The store was emptied \S+ ago; what was in force was restored", out)
+    assert re.search(r"the fleet judges no flag yet, but in \d+s", out)
+    assert "feed.ranking is off" in out
+    assert json.loads(degrade("status", "--json").stdout)["restored"]["type"] == "restored"
