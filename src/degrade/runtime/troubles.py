@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 
 from degrade.clock import Clock
+from degrade.errors import DegradeError
 
 __all__ = ("Troubles",)
 
@@ -38,9 +39,12 @@ class Troubles:
         now = self._clock.monotonic()
         if tell and now - self._told.get(what, -_TELL_EVERY_S) >= _TELL_EVERY_S:
             self._told[what] = now
+            error = sys.exception()
+            explained = isinstance(error, DegradeError)  # its message says what to do
             log.warning(
-                "%s failed (%d times so far); the last known state stays in force",
+                "%s failed (%d times so far); the last known state stays in force%s",
                 what,
                 self.counts[what],
-                exc_info=sys.exception(),
+                f": {error}" if explained else "",
+                exc_info=None if explained else error,
             )

@@ -176,7 +176,7 @@ def changes(
     Returns:
         The fields of `holds` and those of `control`.
     """
-    desk, kept = _changed_holds(before, after)
+    desk, kept = _changed_holds(before, after, new_life=lineage is not None)
     state = before.state
     _diff(kept, "released:", state.released, after.released)
     _diff(kept, "verdict:", state.verdicts, after.verdicts)
@@ -203,7 +203,7 @@ def changes(
 
 
 def _changed_holds(
-    before: View, after: ControlState
+    before: View, after: ControlState, *, new_life: bool
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
     desk: dict[str, str | None] = {}
     kept: dict[str, str | None] = {}
@@ -217,8 +217,9 @@ def _changed_holds(
         else:
             value = kept[known] = body_of(hold)
         # Nonsense is shown by `status` until somebody repairs it; what a hand wrote waits to be
-        # adopted.
-        stays = same and (name in before.state.nonsense or name in before.by_hand)
+        # adopted, also by a new life.
+        stays = same and name in before.state.nonsense
+        stays = stays or (name in before.by_hand and (same or new_life))
         if _text(before.holds.get(name)) != value and not stays:
             desk[name] = value
     return desk, kept

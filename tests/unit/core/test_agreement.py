@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from degrade.core.agreement import LINEAGE_CAP, Life, Standing, judged, lineage_of, merged
+from degrade.core.records import ControlState, FleetVerdict, LevelOrder, Release
+from degrade.testing.store_records import hold as hold_of
+from degrade.testing.store_records import order, standing
+
+
+def life(first="I", second="I", epoch=5, lineage=None, empty=False) -> Life:
+    return Life(markers=(first, second), epoch=epoch, lineage=lineage or {}, empty=empty)
+
+
+NOTHING = life(None, None, None, empty=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "expected"),
+    [
+        (None, NOTHING, Standing.BEGIN),
+        (None, life(None, None, None), Standing.RESTORE),  # words of a hand, and no life
+        (None, life(None, None, 3, empty=True), Standing.RESTORE),
+        (None, life(), Standing.TAKE),
+        (None, life("I", None), Standing.RESTORE),
+        (None, life(None, "I", None), Standing.RESTORE),
+        (None, life("I", "J"), Standing.RESTORE),
+        (None, life("I", "I", None), Standing.RESTORE),
+        (("I", 5), life(), Standing.TAKE),
+        (("I", 4), life(), Standing.TAKE),
+        (("I", 6), life(), Standing.BACK),
+        (("I", 5), NOTHING, Standing.RESTORE),
+        (("I", 5), life("J", "J"), Standing.RESTORE),
+        (("I", 5), life("J", "J", lineage={"I": 5}), Standing.TAKE),
+        (("I", 5), life("J", "J", lineage={"I": 9}), Standing.TAKE),
+        (("I", 5), life("J", "J", lineage={"I": 4}), Standing.RESTORE),
+        (("I", 5), life("J", "J", lineage={"K": 9}), Standing.RESTORE),
+        (("I", 5), life("I", None, 9), Standing.RESTORE),
+    ],
+)
+def test_what_is_shown_is_judged_by_what_is_known(known, shown, expected):
+    assert judged(known, shown) is expected
+
+
+def test_a_lineage_names_every_life_with_the_last_epoch_known_of_it():
+    found = lineage_of(("I", 5, {"H": 3}), ("J", 1, {"H": 2, "G": 8}), (None, 9, {}))
+    assert found == {"H": 3, "G": 8, "I": 5, "J": 1}
+    assert lineage_of(("I", 5, {"I": 7}), ("I", 6, {})) == {"I": 7}
+
+
+def test_a_lineage_forgets_the_oldest_lives_first():
+    before = {f"L{number:02}": number for number in range(LINEAGE_CAP + 4)}
+    found = lineage_of(("L00", 1, before), ("new", 2, {}))
+    assert len(found) == LINEAGE_CAP
+    assert list(found)[-2:] == ["L00", "new"]  # an old life that was seen now is a new one
+    assert "L01" not in found
+
+
+def at(when: float, epoch: int = 1, mode: str = "degraded"):
+    return hold_of(mode).model_copy(update={"at": when, "epoch": epoch})
+
+
+def end(when: float, epoch: int = 1) -> Release:
+    return Release(actor="ana", reason="fixed", at=when, epoch=epoch)
+
+
+def state(incarnation="I", epoch=1, **parts) -> ControlState:
+    return ControlState(incarnation=incarnation, epoch=epoch, now=100.0, **parts)
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "holds", "released"),
+    [
+        # only one side knows of the flag
+        ({"holds": {"a": at(1)}}, {}, {"a": "degraded"}, set()),
+        ({}, {"holds": {"a": at(1)}}, {"a": "degraded"}, set()),
+        ({"released": {"a": end(1)}}, {}, {}, {"a"}),
+        ({}, {"released": {"a": end(1)}}, {}, {"a"}),
+        # the newer record wins, whichever side has it
+        ({"holds": {"a": at(2, mode="off")}}, {"holds": {"a": at(1)}}, {"a": "off"}, set()),
+        ({"holds": {"a": at(1, mode="off")}}, {"holds": {"a": at(2)}}, {"a": "degraded"}, set()),
+        ({"released": {"a": end(2)}}, {"holds": {"a": at(1)}}, {}, {"a"}),
+        ({"released": {"a": end(1)}}, {"holds": {"a": at(2)}}, {"a": "degraded"}, set()),
+        ({"holds": {"a": at(2)}}, {"released": {"a": end(1)}}, {"a": "degraded"}, set()),
+        ({"holds": {"a": at(1)}}, {"released": {"a": end(2)}}, {}, {"a"}),
+        ({"released": {"a": end(2)}}, {"released": {"a": end(3)}}, {}, {"a"}),
+        # at the same time the epoch decides, then what is known
+        ({"holds": {"a": at(1, 2, "off")}}, {"holds": {"a": at(1, 1)}}, {"a": "off"}, set()),
+        ({"holds": {"a": at(1, 1)}}, {"holds": {"a": at(1, 2, "off")}}, {"a": "off"}, set()),
+        ({"holds": {"a": at(1, 1, "off")}}, {"holds": {"a": at(1, 1)}}, {"a": "off"}, set()),
+    ],
+)  # fmt: skip
+def test_of_every_flag_the_newest_record_wins(known, shown, holds, released):
+    found = merged(state(**known), state("J", **shown))
+    assert standing(found) == holds
+    assert set(found.released) == released
+
+
+def test_the_newest_order_of_a_level_wins_or_its_release():
+    older, newer = order(2).model_copy(update={"at": 1.0}), order(3).model_copy(update={"at": 2.0})
+    assert merged(state(level=newer), state("J", level=older)).level == newer
+    ended = merged(state(level=older), state("J", level_released=end(2)))
+    assert (ended.level, ended.level_released) == (None, end(2))
+    stands = merged(state(level_released=end(1)), state("J", level=newer))
+    assert isinstance(stands.level, LevelOrder)
+    assert stands.level_released is None
+
+
+def test_the_epoch_rises_above_both_and_no_end_of_an_off_is_forgotten():
+    found = merged(
+        state(epoch=4, off_ended={"a": 1.0, "b": 5.0}),
+        state("J", epoch=9, off_ended={"b": 3.0, "c": 2.0}),
+    )
+    assert found.epoch == 10
+    assert merged(state(epoch=9), state("J", epoch=4)).epoch == 10
+    assert found.off_ended == {"a": 1.0, "b": 5.0, "c": 2.0}
+
+
+def test_verdicts_stay_and_what_is_shown_of_one_is_newer():
+    def verdict(number: int) -> FleetVerdict:
+        return FleetVerdict(id=number, at=1.0, cause="p99", voters=2, live=3)
+
+    found = merged(
+        state(verdicts={"a": verdict(1), "b": verdict(2)}),
+        state("J", verdicts={"b": verdict(7)}),
+    )
+    assert {flag: one.id for flag, one in found.verdicts.items()} == {"a": 1, "b": 7}
+
+
+def test_time_and_place_are_those_of_what_is_shown():
+    known = state(epoch=1).model_copy(update={"now": 50.0})
+    shown = state("J", nonsense={"x": "blah"}, not_before=7.0)
+    found = merged(known, shown)
+    assert (found.now, found.nonsense, found.not_before) == (100.0, {"x": "blah"}, 7.0)
