@@ -122,18 +122,13 @@ class AnyTraffic(RuleBasedStateMachine):
         assert after.cooldown_s == before.cooldown_s
 
     def left_the_fleet(self, before: MachineState, delay_s: float) -> None:
-        """Its first step begins after the delay, or when the flap budget lets it."""
+        """Its first step begins when its cooldown and the delay are over."""
         after = self.state
         if not before.fleet or before.phase is Phase.RECOVERING:
             assert after == replace(before, fleet=False)
             return
         assert after == replace(before, fleet=False, until=after.until)
-        recent = [at for at in self.breaches_from_steady if at > self.now - HOUR_S]
-        if len(recent) > self.policy.flaps_per_hour:
-            assert after.until == max(before.until, self.now + delay_s)
-            assert after.until >= recent[0] + HOUR_S
-        else:
-            assert after.until == self.now + delay_s
+        assert after.until == max(before.until, self.now + delay_s)
 
     def kept_its_books(self, before: MachineState, event: Event, told: Transition) -> None:
         """The laws of the fleet and of the vote, at a transition."""

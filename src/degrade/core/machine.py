@@ -26,9 +26,8 @@ until the oldest of them is an hour old.
 A verdict of the fleet makes the machine one *of the fleet*, with two differences. Its first step
 begins only when it may: it belongs to the holder of the probe lease. And once that step is kept,
 by whomever, or the verdict is over, the machine leaves the fleet and recovers by itself, through
-all steps, the first one included; the evidence of the others replaces what is left of its cooldown
-(but not a wait for the flap budget), and a delay drawn at random spreads the fleet. The end of an
-order ends it, too: then a human says when to begin.
+all steps, the first one included, once its cooldown and a delay drawn at random, which spreads the
+fleet, are over. The end of an order ends it, too: then a human says when to begin.
 
 The machine *votes* from a breach of its own calls until it is STEADY. The end of an order neither
 begins a vote nor withdraws one: it is no evidence. Neither is a fleet verdict, or it would feed on
@@ -41,7 +40,7 @@ Invariants:
 - A breach is never refused while calls run, whatever the flap budget says.
 - Nobody leaves DEGRADED before `until`, but by an order's end or a release at once.
 - A cooldown is never shorter than stated: jitter only adds, at most a fifth of it, so that
-  the instances of a fleet do not come back together. Only `FleetRecovering` ends one sooner.
+  the instances of a fleet do not come back together.
 - A cap never lowers a cooldown already reached; only good calls do, never the clock.
 - The end of an order runs no fewer calls than before it, and not all of them unless all ran.
 - STEADY is neither of the fleet nor votes. Of the fleet, DEGRADED runs no call, and RECOVERING
@@ -236,7 +235,7 @@ def step(state: MachineState, event: Event, policy: Recovery) -> Step:
     if isinstance(event, FleetBreach):
         return _fleet_breached(state, event, policy)
     if isinstance(event, FleetRecovering):
-        return _fleet_recovering(state, event, policy), ()
+        return _fleet_recovering(state, event), ()
     if isinstance(event, HoldEnded):
         return _hold_ended(state, event, policy)
     if state.phase is Phase.STEADY:
@@ -308,17 +307,12 @@ def _fleet_breached(state: MachineState, event: FleetBreach, policy: Recovery) -
     return _degraded(member, now=now, draw=event.draw, cause=cause, policy=policy)
 
 
-def _fleet_recovering(
-    state: MachineState, event: FleetRecovering, policy: Recovery
-) -> MachineState:
+def _fleet_recovering(state: MachineState, event: FleetRecovering) -> MachineState:
     if not state.fleet:
         return state
     if state.phase is Phase.RECOVERING:
         return replace(state, fleet=False)
-    until = event.now + event.delay_s
-    if _budget_end(state, event.now, policy) > event.now:
-        until = max(until, state.until)
-    return replace(state, fleet=False, until=until)
+    return replace(state, fleet=False, until=max(state.until, event.now + event.delay_s))
 
 
 def _hold_ended(state: MachineState, event: HoldEnded, policy: Recovery) -> Step:

@@ -84,8 +84,8 @@ class Member:
         self._seen[name] = _Seen(verdict.id, verdict.recovering)
         if new and not verdict.recovering:
             watch.may_probe = False
-            cause = f"the fleet: {verdict.cause}"
-            return watch.move([FleetBreach(now=now, cause=cause, draw=self._rng.random())], now)
+            draw = self._rng.random()
+            return watch.move([FleetBreach(now=now, cause=verdict.cause, draw=draw)], now)
         if not new and seen is not None and verdict.recovering and not seen.recovering:
             return self._recover(watch, now)
         return ()
@@ -96,7 +96,11 @@ class Member:
 
     def votes(self, watches: Iterable[Watch]) -> dict[str, str]:
         """Return the flags whose own calls were breached, and how."""
-        return {watch.flag.name: watch.state.cause for watch in watches if watch.state.voting}
+        return {
+            watch.flag.name: "unknown" if watch.breach is None else watch.breach.cause
+            for watch in watches
+            if watch.state.voting
+        }
 
     def beat(self, report: InstanceReport) -> None:
         """Write the heartbeat and the votes."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from degrade.core import machine
 from degrade.core.dial import is_degraded
-from degrade.core.machine import MachineState, Transition, at_rest
+from degrade.core.machine import MachineState, Transition, at_rest, has_probe
 from degrade.core.permits import Permit, Permits, probe_limit
 from degrade.core.policy import SLA
 from degrade.core.resolve import Resolved, resolve
@@ -174,7 +174,7 @@ class Watch:
         if not probing:
             return SERVE if degraded else RUN
         now = self.clock()
-        if degraded and not self.permits.due(now, self.live):
+        if degraded and not self.permits.due(now, 1 if has_probe(self.state) else self.live):
             return SERVE
         return self.permits.take(now, self.lease_s) or SERVE
 

@@ -80,9 +80,13 @@ class RedisLink:
         whole = len(commands) > 1
 
         def talk(wire: Wire) -> list[Any]:
-            batch = [("MULTI",), *commands, ("EXEC",)] if whole else commands
-            replies = _checked(wire.ask(batch, end))
-            return _checked(replies[-1]) if whole else replies
+            if not whole:
+                return _checked(wire.ask(commands, end))
+            replies = wire.ask([("MULTI",), *commands, ("EXEC",)], end)
+            if isinstance(replies[1], exceptions.OutOfMemoryError):
+                # A full server queues nothing for MULTI, but still reads; and nobody writes.
+                return _checked(wire.ask(commands, end))
+            return _checked(_checked(replies)[-1])
 
         end = time.monotonic() + min(self._timeout_s, within_s or self._timeout_s)
         return _in_shape(commands, self._talk(key, end, talk))

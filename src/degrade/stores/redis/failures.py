@@ -52,7 +52,7 @@ _REMEDIES = {
     "READONLY": Remedy("anew", "it is a replica, which takes no writes; name the primary"),
     "NOTPRIMARY": Remedy("anew", "the sentinels name a server that is no primary (yet)"),
     "SENTINELS": Remedy("anew", "no sentinel could name the primary"),
-    "OOM": Remedy("refused", "its memory is full; raise maxmemory or let it evict"),
+    "OOM": Remedy("refused", "its memory is full; raise maxmemory, or make room"),
     "MISCONF": Remedy("refused", "it cannot save to its disk and takes no writes; see its log"),
     "NOREPLICAS": Remedy("refused", "too few replicas are connected (min-replicas-to-write)"),
     "NOAUTH": Remedy("setup", "it wants a password; put it into the URL"),
