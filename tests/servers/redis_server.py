@@ -272,8 +272,10 @@ class RedisServer:
         link = socket.create_connection((self.host, self.port), timeout=1.0)
         if self.tls is None:
             return link
-        trusting = ssl.create_default_context(cafile=str(self.tls.authority))
-        return trusting.wrap_socket(link, server_hostname=self.host)
+        any_certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it may have expired
+        any_certificate.check_hostname = False
+        any_certificate.verify_mode = ssl.CERT_NONE
+        return any_certificate.wrap_socket(link)
 
     def _write_config(self) -> None:
         lines = {

@@ -78,10 +78,10 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.OutOfMemoryError, "OOM"),
     (exceptions.NoPermissionError, "NOPERM"),
     (exceptions.TryAgainError, "TRYAGAIN"),
-    (exceptions.ClusterDownError, "CLUSTERDOWN"),
     (exceptions.MasterDownError, "MASTERDOWN"),
+    (exceptions.ClusterDownError, "CLUSTERDOWN"),
     (exceptions.ClusterCrossSlotError, "CROSSSLOT"),
-    (exceptions.MovedError, "MOVED"),  # after its relatives: it is the general one of some
+    (exceptions.MovedError, "MOVED"),
     (exceptions.AskError, "ASK"),
     (exceptions.AuthenticationError, "WRONGPASS"),
     (exceptions.AuthorizationError, "NOAUTH"),
@@ -93,7 +93,7 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ConnectionError, "CONNECTION"),
     (OSError, "CONNECTION"),
 )
-"""redis-py leaves the code out of the text of the errors for which it has a class."""
+"""redis-py leaves the code out of the text of the errors for which it has a class; special first."""
 
 _WORDS = (
     (re.compile(r"max number of clients"), "MAXCLIENTS"),
