@@ -333,7 +333,7 @@ def test_a_connection_that_was_closed_while_idle_is_no_failure(redis_server):
 
 def test_a_reply_that_comes_too_late_never_answers_the_next_question(servers, redis_server):
     proxy = servers.proxy(redis_server)
-    link = link_of(f"redis://127.0.0.1:{proxy.port}")
+    link = link_of(f"redis://127.0.0.1:{proxy.port}?timeout=5s")
     link.write("a", [("MSET", "a", "1", "b", "2")])
     proxy.delay_s = 0.06
     for _ in range(5):
