@@ -18,7 +18,7 @@ from typing import Any
 from tests.faults.promises import Kept
 from tests.servers.binaries import find_redis
 
-__all__ = ("Figures", "fold")
+__all__ = ("Figures", "fold", "shown")
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".make" / "faults"

@@ -134,7 +134,9 @@ def test_without_any_process_nothing_has_arrived_and_that_is_said(degrade: Run) 
     assert "no process has been heard in the last ten minutes" in done.stdout
     degrade("release", "feed.ranking", "-r", "x", "--wait", "1%", "--timeout", "1ms", code=6)
     released = degrade("release", "*", "-r", "x", "--wait", "1%")
-    assert "nothing was released" in released.stdout, "where nothing is changed there is nothing to wait for"
+    assert "nothing was released" in released.stdout, (
+        "where nothing is changed there is nothing to wait for"
+    )
 
 
 def verbs(control: Control) -> dict[str, Callable[[], object]]:

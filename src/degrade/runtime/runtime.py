@@ -48,7 +48,7 @@ __all__ = ("Runtime", "Threads")
 Threads = Literal["background", "inline", "manual"]
 
 _INLINE_EVERY_S = 0.25
-_BEGIN_WITHIN_S = 0.04
+_BEGIN_WITHIN_S = 0.2
 """How long the first call waits for the state saved on this host: a disk can be frozen."""
 
 
