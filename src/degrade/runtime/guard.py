@@ -128,7 +128,7 @@ class Guard:
             watch.gate,
             watch.clock,
             recorder.started,
-            recorder.ended,
+            recorder.ended.extend,
             watch.counters.ages,
             None if snapshot is None else snapshot.book.entries,
         )

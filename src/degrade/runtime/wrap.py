@@ -3,10 +3,10 @@
 What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snapshot:
 
     def guarded(user_id):
-        if gate.shut:                                    # degraded, or nothing runs yet
+        if gate.shut:                                    # degraded, or the ticker sleeps
             if gate.still:                               # every call is degraded
                 ... answer here what lies decoded in memory and is young enough ...
-            return slow((user_id,), {})
+            return guard.call((user_id,), {})            # the slow way
         start = clock()
         if start >= gate.look_from:                      # nearly always
             around = context()
@@ -16,20 +16,21 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
             except Exception:                            # not there, or not hashable
                 due = start
             if due <= start:                             # its result may become a snapshot
-                return slow((user_id,), {})
+                return guard.call((user_id,), {})
         started.append(start)
         try:
             result = fn(user_id)
         except BaseException as error:
-            answer = broke(start, error, (user_id,), {})
-            if answer is RAISE:
+            result = guard.broke(start, error, (user_id,), {})
+            if result is RAISE:
                 raise
-            return answer
-        ended.extend((start, clock()))
+        else:
+            ended((start, clock()))                      # the queue's own `extend`
         return result
 
-The names are cells of the closure around it, so a call reads no attribute but the gate's, and
-binding to another runtime writes the cells. Functions of one shape share one code object. What
+The names are cells of the closure around it, so a healthy call reads no attribute but the gate's,
+and binding to another runtime writes the cells. Every cell and every variable costs a call about
+a nanosecond, which is why the slow ways share the guard's. Functions of one shape share one code object. What
 cannot be generated (no signature, exotic names) gets the same with `*args, **kwargs`.
 """
 
@@ -159,7 +160,7 @@ def _source(shape: Shape, plan: Plan) -> str:
     awaits, looks, key, on_the_spot, accepts, deadline = plan
     p = _PREFIX
     arguments = f"{shape.args}, {shape.kwargs}"
-    wait = "await " if awaits else ""
+    wait, a = ("await ", "a") if awaits else ("", "")
     call = f"{p}fn({shape.passing})"
     if deadline:
         call = f"{p}bounded({call})"
@@ -186,7 +187,7 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"                    return {p}value",
         ]
     lines += [
-        f"        return {wait}{p}slow({arguments})",
+        f"        return {wait}{p}guard.{a}call({arguments})",
         f"    {p}start = {p}clock()",
     ]
     if key is not None:
@@ -199,37 +200,36 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"        except {p}Exception:",
             f"            {p}due = {p}start",
             f"        if {p}due <= {p}start:",
-            f"            return {wait}{p}slow({arguments})",
+            f"            return {wait}{p}guard.{a}call({arguments})",
         ]
     elif looks:
         lines += [
             f"    if {p}start >= {p}gate.look_from:",
-            f"        return {wait}{p}slow({arguments})",
+            f"        return {wait}{p}guard.{a}call({arguments})",
         ]
     lines += [
         f"    {p}started.append({p}start)",
         "    try:",
         f"        {p}result = {wait}{call}",
         f"    except BaseException as {p}error:",
-        f"        {p}answer = {wait}{p}broke({p}start, {p}error, {arguments})",
-        f"        if {p}answer is {p}RAISE:",
+        f"        {p}result = {wait}{p}guard.{a}broke({p}start, {p}error, {arguments})",
+        f"        if {p}result is {p}RAISE:",
         "            raise",
-        f"        return {p}answer",
+        "    else:",
     ]
     if accepts:
         lines += [
-            f"    if not {p}accepted({p}result):",
-            f"        return {wait}{p}rejected({p}start, {p}result, {arguments})",
+            f"        if not {p}guard.accepted({p}result):",
+            f"            return {wait}{p}guard.{a}rejected({p}start, {p}result, {arguments})",
         ]
-    lines += [f"    {p}ended.extend(({p}start, {p}clock()))", f"    return {p}result"]
+    lines += [f"        {p}ended(({p}start, {p}clock()))", f"    return {p}result"]
     cells = _CELLS if key is None else _CELLS + _SNAPSHOT_CELLS
     names = ", ".join(f"{p}{name}" for name in cells)
     taken = ", ".join(f"{p}new_{name}" for name in cells)
     unused = f", *{p}_" if key is None else ""
     return "\n".join(
         [
-            f"def {p}factory({p}fn, {p}defaults, {p}slow, {p}broke, {p}accepted, {p}rejected,",
-            f"            {p}bounded, {p}max_age, {p}gate):",
+            f"def {p}factory({p}fn, {p}defaults, {p}guard, {p}bounded, {p}max_age, {p}gate):",
             f"    {names.replace(f'{p}gate, ', '')} = [None] * {len(cells) - 1}",
             f"    def {p}bind({taken}{unused}):",
             f"        nonlocal {names}",
@@ -288,10 +288,7 @@ def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..
     guarded, guard.bind_cells = _factory(source)(
         guard.fn,
         shape.defaults,
-        guard.acall if guard.awaits else guard.call,
-        guard.abroke if guard.awaits else guard.broke,
-        guard.accepted,
-        guard.arejected if guard.awaits else guard.rejected,
+        guard,
         guard.deadline.waited if guard.deadline is not None else None,
         snapshot.max_age_s if snapshot is not None else None,
         UNBOUND,
