@@ -68,6 +68,11 @@ bench: ## Measure the overhead beside its budgets and beside other libraries
 	@.ci/bootstrap bench
 	@$(RUN) -m benchmarks $(ARGS)
 
+.PHONY: bench-fleet
+bench-fleet: ## Measure a fleet over Redis: how fast it follows, what it asks of the server
+	@.ci/bootstrap bench
+	@$(RUN) -m benchmarks.fleet $(ARGS)
+
 .PHONY: docs
 docs: ## Build the documentation to docs/_build/html
 	@.ci/bootstrap docs

@@ -33,6 +33,7 @@ MEMBER_S: Final = 0.8
 ALONE_S: Final = 2.0
 """How often a process looks at its host's file when no store is shared and nothing happens."""
 REPORT_S: Final = 1.0
+BUSY_REPORT_S: Final = 5.0
 QUIET_REPORT_S: Final = 10.0
 SWEEP_S: Final = 60.0
 LOOK_S: Final = 5.0
@@ -123,8 +124,7 @@ class Courier(Worker):
             self._poll()
             if runtime.orders.known and not self.heard.is_set():
                 self.heard.set()
-        due_s = REPORT_S if runtime.newsworthy else QUIET_REPORT_S
-        if now - self._reported >= due_s:
+        if now - self._reported >= self._report_s():
             self._reported = now
             runtime.heartbeat.report()
         if runtime.member is not None and now - self._member_at >= MEMBER_S:
@@ -164,13 +164,22 @@ class Courier(Worker):
             return POLL_S
         return FLEET_POLL_S * self._runtime.member.jitter()
 
+    def _report_s(self) -> float:
+        """Return how old a heartbeat may become; in a fleet, calls alone are no news."""
+        runtime = self._runtime
+        if runtime.newsworthy:
+            return REPORT_S
+        if runtime.busy:
+            return REPORT_S if runtime.member is None else BUSY_REPORT_S
+        return QUIET_REPORT_S
+
     def _wait_s(self) -> float:
         runtime = self._runtime
         if runtime.member is not None:
             return max(0.0, self._poll_at - runtime.clock.monotonic())
         if runtime.store.shared:
             return POLL_S
-        return REPORT_S if runtime.newsworthy else ALONE_S
+        return REPORT_S if runtime.newsworthy or runtime.busy else ALONE_S
 
     def round(self) -> None:
         """Do one round, whatever happens in it."""

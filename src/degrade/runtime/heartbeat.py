@@ -35,7 +35,7 @@ class Heartbeat:
     def report(self) -> None:
         """Write what this process sees, and declare flags that are new."""
         runtime = self._runtime
-        runtime.newsworthy = False
+        runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False
         declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []
         flags = runtime.reports()

@@ -94,7 +94,7 @@ class Runtime:
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
         self.orders = Orders(local)
-        self.newsworthy = True
+        self.newsworthy, self.busy = True, False
         self.troubles = Troubles(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._rng = random.Random() if rng is None else rng
@@ -269,7 +269,7 @@ class Runtime:
                 yield_to_others()
                 slice_end = clock() + yield_after_s
         if calls:
-            self.newsworthy = True
+            self.busy = True
         if self.threads == "manual":
             self._courier.carry()
         return calls

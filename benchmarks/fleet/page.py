@@ -1,0 +1,175 @@
+"""The result as a page of the documentation: tables, and what they mean for the size of a fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.report import ROOT
+
+PAGE = ROOT / "docs" / "explanation" / "fleet-size.md"
+RESULT = ROOT / "benchmarks" / "fleet" / "result.json"
+
+SPARE = 0.5
+"""Share of the server's one core that the library may take; the rest is for bursts."""
+
+Row = dict[str, Any]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the page of a result."""
+    about = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    lines = [
+        "# How large a fleet one Redis carries",
+        "",
+        (
+            "Measured by `make bench-fleet`, which writes this page, against a redis-server of its own on "
+            "the loopback. Budgets count as met within 10 %."
+        ),
+        "",
+        (
+            f"{about['date']}, CPython {about['python']} on {about['system']}, {about['cores']} cores "
+            f"(load {about['load']} when it ended), redis-server {result['redis']}, {versions}."
+        ),
+        "",
+        "## From a toggle to every process",
+        "",
+        (
+            "From sending the change to Redis until `flag.degraded` has changed in another process, "
+            "beside bare messages of the same size, published in between to as many processes that only "
+            "read a socket. Every toggle was seen by every process unless the table says otherwise. "
+            "Budget: the p99 at most twice that of the bare subscriber."
+        ),
+        "",
+        "| fleet | toggles | p50 | p99 | bare p50 | bare p99 | p99 ratio | |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+        *(_toggle_line(row) for row in result["toggles"]),
+        "",
+        "A process that missed a hint reads the change with its next poll, at most 1.2 s later.",
+        "",
+        "## What a process asks of Redis",
+        "",
+        (
+            "| process | round trips/s | bytes/s to Redis | bytes/s from Redis | of the server's core | "
+            "of its own core |"
+        ),
+        "|---|---:|---:|---:|---:|---:|",
+        *(_traffic_line(row) for row in result["traffic"]),
+        "",
+        "Calls ask nothing of Redis. Budgets: 2 round trips a second a process; 0.1 % of a core when idle.",
+        "",
+        "## What single acts cost",
+        "",
+        "| act | took | client CPU | server CPU | bytes |",
+        "|---|---:|---:|---:|---:|",
+        *(_size_line(row) for row in result["size"]),
+        "",
+        *_conclusions(result),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def judged(result: dict[str, Any]) -> list[str]:
+    """Return what missed its budget by more than 10 %."""
+    missed = [
+        f"toggle at {row['name']}: {_ratio(row):.2f} times a bare subscriber"
+        for row in result["toggles"]
+        if _ratio(row) > 2.2 or row["seen"] < 1
+    ]
+    missed += [
+        f"{row['name']}: {row['round_trips']:.1f} round trips a second"
+        for row in result["traffic"]
+        if row["round_trips"] > 2.2
+    ]
+    idle = result["traffic"][0]["process_share"]
+    if idle > 0.0011:
+        missed.append(f"idle CPU: {idle:.3%} of a core")
+    return missed
+
+
+def _ratio(row: Row) -> float:
+    return float(row["toggle"]["p99_ms"] / row["bare"]["p99_ms"])
+
+
+def _toggle_line(row: Row) -> str:
+    seen = "" if row["seen"] >= 1 else f", {row['seen']:.2%} seen"
+    ours, bare, ratio = row["toggle"], row["bare"], _ratio(row)
+    return (
+        f"| {row['name']}{seen} | {row['toggles']:,} | {ours['p50_ms']:.2f} ms | "
+        f"{ours['p99_ms']:.2f} ms | {bare['p50_ms']:.2f} ms | {bare['p99_ms']:.2f} ms | "
+        f"{ratio:.2f} | {'met' if ratio <= 2.2 else '**missed**'} |"
+    )
+
+
+def _traffic_line(row: Row) -> str:
+    return (
+        f"| {row['name']} | {row['round_trips']:.1f} | {row['in_bytes']:,.0f} | "
+        f"{row['out_bytes']:,.0f} | {row['server_share']:.3%} | {row['process_share']:.3%} |"
+    )
+
+
+def _size_line(row: Row) -> str:
+    return (
+        f"| {row['name']} | {row['ms']:.2f} ms | {row['client_cpu_ms']:.2f} ms | "
+        f"{row['server_cpu_ms']:.3f} ms | {row['bytes']:,.0f} |"
+    )
+
+
+def _conclusions(result: dict[str, Any]) -> list[str]:
+    busy = result["traffic"][1]
+    acts = {row["name"]: row for row in result["size"]}
+    held = next(row for name, row in acts.items() if name.startswith("a poll, 1,000"))
+    put = next(row for name, row in acts.items() if name.startswith("writing 100"))
+    idle_poll = acts["a poll, nothing held"]
+    processes = int(SPARE / busy["server_share"] / 100) * 100
+    with_holds = int(SPARE / (busy["server_share"] + held["server_cpu_ms"] / 1e3) / 10) * 10
+    snapshots = int(SPARE / (put["server_cpu_ms"] / 100 / 1e3) / 1_000) * 1_000
+    poll_kb = held["bytes"] / 1e3
+    return [
+        "## How far one server carries",
+        "",
+        (
+            "A redis-server has one core for commands. Half of it kept free for bursts, the figures "
+            "above give, one at a time:"
+        ),
+        "",
+        (
+            f"- **Processes.** A busy process takes {busy['server_share']:.3%} of the server's core, so "
+            f"about {processes:,} processes fit, with {2 * processes:,} connections (`maxclients` is "
+            "10,000 unless raised) "
+            f"and {processes * (busy['in_bytes'] + busy['out_bytes']) / 1e6:.1f} MB a second."
+        ),
+        (
+            f"- **Flags.** Declared flags cost heartbeats alone. Only flags that are *held* are read at each "
+            f"poll: nothing held, a poll moves {idle_poll['bytes']:,.0f} bytes; with 1,000 flags held by name "
+            f"{poll_kb:,.0f} kB, which a fleet of {with_holds:,} processes can still afford. "
+            "To hold everything, hold `*` or order a level: one record."
+        ),
+        (
+            "- **Toggles.** Each is one script, and one message to every process. What limits them is how "
+            "fast processes follow: see the first table."
+        ),
+        (
+            f"- **Snapshots.** {snapshots:,} a second of 4 kB can be written, "
+            f"{snapshots * 4 / 1e3:,.0f} MB a second: the network is full before the server is. They are "
+            "written at most once a key in `refresh`, and read by degraded calls that miss memory, once."
+        ),
+        "",
+        "## Beyond",
+        "",
+        (
+            "- **One namespace a service.** Namespaces share nothing; put them on servers of their own as they "
+            "grow. An operator's `*` then holds one service."
+        ),
+        (
+            "- **Cluster** spreads the snapshots over all primaries. The control keys of a namespace stay in one "
+            "slot, on one primary, since one script changes them together: it carries what one server carries, "
+            "for each namespace."
+        ),
+        (
+            "- **Relays.** Where one namespace has more processes than that, let a process a host follow Redis "
+            "and write a SQLite store that the others of the host share (`sqlite:///`): the operator's verbs are "
+            "the same, and the fleet is as large as its hosts."
+        ),
+    ]
