@@ -24,7 +24,7 @@ from degrade.core.machine import (
     has_probe,
     wants_probe,
 )
-from degrade.core.records import FleetVerdict, InstanceReport
+from degrade.core.records import InstanceReport
 from degrade.ports import Fleet
 from degrade.runtime.watch import Watch
 
@@ -69,12 +69,10 @@ class Member:
         self._tokens: dict[str, int] = {}
         self._decided = float("-inf")
 
-    def obey(
-        self, watch: Watch, verdict: FleetVerdict | None, now: float
-    ) -> tuple[Transition, ...]:
+    def obey(self, watch: Watch, now: float) -> tuple[Transition, ...]:
         """Let a flag's machine know of the fleet's verdict on it, once for each change of it."""
         name = watch.flag.name
-        seen = self._seen.get(name)
+        verdict, seen = self._runtime.orders.verdict(name), self._seen.get(name)
         if verdict is None:
             if seen is None:
                 return ()

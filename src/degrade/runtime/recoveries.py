@@ -26,8 +26,8 @@ Ended = tuple["Watch", "Resolved", bool]
 
 def obeyed(
     orders: Orders, watches: Iterable[Watch], tier: MemoryTier, *, now: float, store_now: float
-) -> list[Ended]:
-    """Give every flag its orders; the caller settles it.
+) -> tuple[list[Watch], list[Ended]]:
+    """Give every flag its orders.
 
     Args:
         orders: The orders in force.
@@ -37,12 +37,18 @@ def obeyed(
         store_now: Store time, Unix seconds.
 
     Returns:
-        The flags for which an order ended.
+        The flags that an order concerns, or concerned, for the caller to settle; and those of
+        them for which one ended.
     """
+    concerned: list[Watch] = []
     ended: list[Ended] = []
     for watch in watches:
-        before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
+        had, off_ended = watch.ordered, watch.off_ended
+        before, here = watch.resolved, watch.held_here
         orders.apply_to(watch)
+        if not (had or watch.ordered or watch.off_ended > off_ended):
+            continue
+        concerned.append(watch)
         after = watch.peek()
         turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
         if turned or watch.off_ended > off_ended:
@@ -52,7 +58,7 @@ def obeyed(
         at_once = gone and not here and orders.at_once(watch, before.layer)
         if at_once or (gone and after.dial < before.dial):
             ended.append((watch, before, at_once))
-    return ended
+    return concerned, ended
 
 
 def recoveries(

@@ -351,14 +351,14 @@ class Runtime:
         with self._lock:
             now, store_now = self.clock.monotonic(), self.store_now()
             watches = self.watched()
-            ended = obeyed(self.orders, watches, self.tier, now=now, store_now=store_now)
+            concerned, ended = obeyed(self.orders, watches, self.tier, now=now, store_now=store_now)
             for watch, event in recoveries(ended, now, self._rng):
                 self._told(watch, watch.move([event], now))
-            for watch in watches:
-                if self.member is not None:
-                    verdict = self.orders.verdict(watch.flag.name)
-                    self._told(watch, self.member.obey(watch, verdict, now))
+            for watch in concerned:
                 watch.settle()
+            if self.member is not None:
+                for watch in watches:
+                    self._told(watch, self.member.obey(watch, now))
             self.newsworthy = True
             leftover = self.orders.passed(store_now)
             self._stir()

@@ -96,6 +96,7 @@ class Saver:
             cause=saved.cause,
             draw=self._rng.random(),
         )
+        watch.settle()
         return True
 
     def save(self, watches: Iterable[Watch], *, at_end: bool = False) -> None:

@@ -195,6 +195,11 @@ class Watch:
             left_s = max(left_s, hold.until - self._store_now())
         return max(1.0, left_s)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether a human ordered something that may concern it."""
+        return not (self.hold is None and self.everyone is None and self.level is None)
+
     # ------------------------------------------------------------------ the tick
 
     @property
