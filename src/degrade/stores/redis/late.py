@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from degrade.errors import StoreError
 from degrade.stores.forks import follow_forks
 from degrade.stores.redis.address import Address
 from degrade.stores.redis.link import Check, Command, Link, Transacted
@@ -34,6 +35,7 @@ class LateLink:
         self._address = address
         self._lock = threading.Lock()
         self._made: RedisLink | None = None
+        self._closed = False
         follow_forks(self)
 
     @property
@@ -67,7 +69,11 @@ class LateLink:
         self._link().listen(channel, hear, stopping)
 
     def close(self) -> None:
-        self._link().close()
+        with self._lock:
+            self._closed = True
+            made = self._made
+        if made is not None:
+            made.close()
 
     def before_fork(self) -> None:
         self._lock.acquire()
@@ -82,6 +88,8 @@ class LateLink:
         made = self._made
         if made is None:
             with self._lock:
+                if self._closed:
+                    raise StoreError(f"the store {self.url} is closed")
                 if self._made is None:
                     from degrade.stores.redis.client import RedisLink  # noqa: PLC0415 - see above
 

@@ -28,6 +28,7 @@ from degrade.core.agreement import Standing, judged
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
 from degrade.stores.apply import Head, Written
+from degrade.stores.forks import follow_forks
 from degrade.stores.redis import hints
 from degrade.stores.redis.fields import (
     INCARNATION,
@@ -94,6 +95,7 @@ class Ledger:
         self._strikes = 0
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
+        follow_forks(self)
 
     # ------------------------------------------------------------------ time
 
@@ -240,6 +242,17 @@ class Ledger:
             self._read()
             fresh = True
         raise self._too_busy("change")
+
+    # ------------------------------------------------------------------ forks
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ helpers
 
