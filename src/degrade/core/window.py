@@ -81,10 +81,11 @@ class Window:
         if bucket <= self._newest - self._buckets:
             return
         cell = bucket % self._buckets * self._width
-        for counter, count in enumerate(counts, cell):
+        totals, cells = self._totals, self._cells
+        for counter, count in enumerate(counts):
             if count:
-                self._totals[counter - cell] += count
-                self._cells[counter] += count
+                totals[counter] += count
+                cells[cell + counter] += count
 
     def totals(self, now: float) -> tuple[int, ...]:
         """Return the sum of each counter over the window that ends at `now`, monotonic seconds."""

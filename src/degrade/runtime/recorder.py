@@ -23,7 +23,7 @@ __all__ = ("Batch", "Marked", "Recorder", "missing")
 
 _GALLOP = 32
 _PIN_EVERY = 8_192
-"""One time in so many stays alive until the next drain. Python gives a megabyte of small objects
+"""Of a large batch, one time in so many stays alive until the next large one. Python gives a megabyte of small objects
 back to the system when the last one goes; with a few that stay, the next calls find their memory
 in place instead of faulting it in page by page."""
 
@@ -54,6 +54,9 @@ class Batch(NamedTuple):
         return self.pairs[::2] + [mark.start for mark in self.marked]
 
 
+_tuple = tuple.__new__  # the constructor of a NamedTuple costs as much as all the rest of a drain
+
+
 class Recorder:
     """The queues of one flag.
 
@@ -80,12 +83,15 @@ class Recorder:
         started, ended, marked = self.started, self.ended, self.marked
         pairs = ended[: len(ended)]
         del ended[: len(pairs)]
-        others = marked[: len(marked)]
-        del marked[: len(others)]
+        others: list[Marked] = []
+        if marked:
+            others = marked[: len(marked)]
+            del marked[: len(others)]
         starts = started[: len(started)]
         del started[: len(starts)]
-        self._pins = pairs[::_PIN_EVERY]
-        return Batch(starts, pairs, others)
+        if len(pairs) > _PIN_EVERY:
+            self._pins = pairs[::_PIN_EVERY]
+        return _tuple(Batch, (starts, pairs, others))
 
 
 def missing(started: list[float], ended: list[float]) -> list[float]:

@@ -256,18 +256,18 @@ class Runtime:
         """
         calls = 0
         clock = self.clock.monotonic
-        slice_end = clock() + (yield_after_s or 0.0)
+        slice_end = (now := clock()) + (yield_after_s or 0.0)
         if self.orders.due(self.store_now()):
             self.obey()
         for watch in self.watched():
             with self._lock:
-                before = watch.folded
-                transitions = watch.fold(clock())
-                calls += watch.folded - before
-                self._told(watch, transitions)
-            if yield_after_s is not None and clock() > slice_end:
+                calls -= watch.folded
+                if transitions := watch.fold(now):
+                    self._told(watch, transitions)
+                calls += watch.folded
+            if yield_after_s is not None and (now := clock()) > slice_end:
                 yield_to_others()
-                slice_end = clock() + yield_after_s
+                slice_end = (now := clock()) + yield_after_s
         if calls:
             self.busy = True
         if self.threads == "manual":

@@ -134,17 +134,18 @@ class Tally:
         aged = bool(self._aged)
         pairs = batch.pairs
         for at in range(0, len(pairs), _CHUNK):
-            chunk = pairs[at : at + _CHUNK]
+            chunk = pairs[at : at + _CHUNK] if len(pairs) > _CHUNK else pairs
             record(self._successes(fold, chunk[::2], chunk[1::2], last, floor))
         for mark in batch.marked:
             self._marked(fold, mark, last, floor)
-        if batch.started:
-            self.running += batch.started
-        if not aged and len(self.running) == len(batch.pairs) // 2 + len(batch.marked):
-            self.running = []
-        elif self.running:
-            self.running = missing(self.running, batch.ended())
-        self._still_running(fold, now, last, floor)
+        begun = len(self.running) + len(batch.started)
+        if not aged and begun == len(pairs) // 2 + len(batch.marked):
+            if self.running:
+                self.running = []
+        elif begun:
+            self.running = missing(self.running + batch.started, batch.ended())
+        if self.running or aged:
+            self._still_running(fold, now, last, floor)
         return fold
 
     def _successes(

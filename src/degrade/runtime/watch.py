@@ -294,9 +294,9 @@ class Watch:
 
     def _note_peak(self, now: float, elapsed_s: float, busy_s: float) -> None:
         """Remember how many calls ran at once while steady, over the last minute or two."""
-        seen = float(self._tally.in_flight)
-        if elapsed_s > 0:
-            seen = max(seen, busy_s / elapsed_s)
+        seen = busy_s / elapsed_s if elapsed_s > 0 else 0.0
+        if not self._tally.idle:
+            seen = max(seen, float(self._tally.in_flight))
         if now - self._peak_since > _PEAK_MEMORY_S:
             self._peak_before, self._peak, self._peak_since = self._peak, 1.0, now
         self._peak = max(self._peak, seen)
