@@ -1,4 +1,8 @@
-"""Run the blocks of one page as a reader would, in an empty folder with an empty home."""
+"""Run the blocks of one page as a reader would, in an empty folder with an empty home.
+
+A page that speaks of Redis finds one, empty, at the address that it shows; `redis-cli` talks to it
+as in a terminal.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,21 @@ from pathlib import Path
 from typing import Self
 
 from tests.docs.pages import ROOT, Block
+from tests.servers.binaries import find_redis
+from tests.servers.redis_server import RedisServer
 
 __all__ = ("Mismatch", "Reader", "commands", "python_script")
 
 PATIENCE_S = 20.0
-_READS_ONLY = ("degrade status", "degrade why", "degrade events", "curl ")
+_READS_ONLY = re.compile(
+    r"curl |degrade (--\w+ \S+ )*(status|why|events)|redis-cli (--raw )?(HGET|HKEYS|HVALS|XREV)"
+)
 _END = "\x1e"
 _HOST = "web-1"
 _CHANGING = re.compile(
     r"(?P<kept>(?<![\d.])\d+ of \d+(?![\d.]| calls)|epoch \d+|level \d+|\b\d+%(?! against)"
     r"|\d+ process)"
-    r"|\b(?=\w*\d)[0-9a-f]{12}\b"  # ids of instances and events
+    r"|\b(?=\w*\d)(?:[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{64})\b"  # ids and digests
     r"|(?:\d\d:){2}\d\d"  # times of day
     r"|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\b"  # durations
     r"|\d+(?:\.\d+)?"
@@ -69,6 +77,7 @@ class Reader:
         self.folder = folder
         self.page = page
         self.port = _free_port()
+        self._redis: RedisServer | None = None
         self._started: list[subprocess.Popen[str]] = []
         kept = {name: value for name, value in os.environ.items() if name[:8] != "DEGRADE_"}
         paths = [str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]
@@ -89,6 +98,8 @@ class Reader:
         Raises:
             Mismatch: Something fails, or prints something else than the page shows.
         """
+        if any(":6379" in block.text or "redis-cli" in block.text for block in found):
+            self._start_redis()
         for block in found:
             if block.word == "file":
                 (self.folder / block.value).write_text(self._local(block.text), encoding="utf-8")
@@ -108,6 +119,8 @@ class Reader:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._started.clear()
+        if self._redis is not None:
+            self._redis.close()
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +169,7 @@ class Reader:
             return
         until = time.monotonic() + PATIENCE_S
         while (wrong := self._tried(line, command, output, code)) is not None:
-            again = command.startswith(_READS_ONLY) or "no flag" in str(wrong)  # nothing was done
+            again = _READS_ONLY.match(command) or "no flag" in str(wrong)  # nothing was done
             if not again or time.monotonic() >= until:
                 raise wrong
             time.sleep(0.1)
@@ -197,8 +210,24 @@ class Reader:
         self._started.append(process)
 
     def _local(self, text: str) -> str:
-        """Return text of the page with the port that is free here."""
-        return text.replace(":8000", f":{self.port}")
+        """Return text of the page with the ports that are free here."""
+        text = text.replace(":8000", f":{self.port}")
+        return text if self._redis is None else text.replace(":6379", f":{self._redis.port}")
+
+    def _start_redis(self) -> None:
+        self._redis = RedisServer().start()
+        programs = find_redis()
+        home = self.folder / "bin"
+        home.mkdir()
+        script = home / "redis-cli"
+        script.write_text(
+            f'#!/bin/sh\nexec {shlex.quote(programs.cli)} --no-raw -p {self._redis.port} "$@"\n'
+        )
+        script.chmod(0o755)
+        self.env = self.env | {
+            "PATH": f"{home}{os.pathsep}{self.env['PATH']}",
+            "LD_LIBRARY_PATH": programs.environment["LD_LIBRARY_PATH"],
+        }
 
     def _compare(self, line: int, shown: str, happened: str) -> None:
         if not shown.strip():

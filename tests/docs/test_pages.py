@@ -41,6 +41,9 @@ def test_every_block_is_run_or_is_of_a_kind_that_cannot_be(page: Path):
         where = f"{name_of(page)}:{block.line}"
         assert block.language in RUN | SHOWN, f"{where}: what is ```{block.language}?"
         assert block.word != "not run" or block.value, f"{where}: say why it is not run"
+        if block.value.startswith("run below"):
+            run = {said for other in blocks(page) if not other.word for said in commands(other)}
+            assert {command for command, _ in commands(block)} <= {command for command, _ in run}
         assert block.word != "prints" or block.language == "text", where
         if block.language == "console":
             assert list(commands(block)), f"{where}: no line begins with '$ '"

@@ -16,8 +16,10 @@ import pytest
 
 from degrade.cli.session import Session
 from degrade.control import Control
+from degrade.core.records import FlagInfo
 from degrade.errors import StoreError
-from degrade.settings import Settings
+from degrade.settings import Settings, open_store
+from degrade.testing.store_records import report
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
 
@@ -233,3 +235,32 @@ def test_a_store_that_was_emptied_and_restored_says_so(
     assert re.search(r"the fleet judges no flag yet, but in \d+s", out)
     assert "feed.ranking is off" in out
     assert json.loads(degrade("status", "--json").stdout)["restored"]["type"] == "restored"
+
+
+def test_a_verdict_of_the_fleet_is_told_with_its_votes_and_what_would_change_it(
+    degrade: Run, redis_server: RedisServer
+) -> None:
+    store = open_store(redis_server.url)
+    fleet = store.fleet
+    assert fleet is not None
+    store.declare([FlagInfo(name="feed", level=2)])
+    store.read()
+    redis_server.cli("HSET", "degrade:{default}:control", "not_before", "0")
+    for name, votes in (("i0", {"feed": "p99 too high"}), ("i1", {}), ("i2", {})):
+        fleet.beat(report(name), votes)
+    out = degrade("status", "feed").stdout
+    assert "by automation" in out
+    assert "Now 1 of 3 live instances with calls vote so; 1 more vote would make a quorum" in out
+    fleet.beat(report("i1"), {"feed": "errors too many"})
+    until(lambda: fleet.decide("i0"), every_s=0.2, what="a verdict")
+    out = degrade("status").stdout
+    assert re.search(r"feed is partly degraded since .*, by the fleet: 2 of 3 instances: ", out)
+    assert "with fewer than 2 the quorum is lost" in out
+    out = degrade("why", "feed").stdout
+    assert re.search(r"degraded by its verdict since \S+ \(\S+ ago\): 2 of 3 instances", out)
+    assert "one instance tries the first recovery step for all" in out
+    assert "h pid 7: errors too many" in out
+    told = json.loads(degrade("why", "feed", "--json").stdout)["flag"]["fleet"]
+    assert (told["voters"], told["live"], told["verdict"]["recovering"]) == (2, 3, False)
+    assert told["votes"] == {"i0": "p99 too high", "i1": "errors too many"}
+    store.close()

@@ -191,6 +191,30 @@ def test_a_hint_reaches_who_listens_and_is_enough(open_another):
         listening.join(5)
 
 
+def test_a_hint_that_overtakes_a_read_is_corrected_by_another_read(redis_server, open_another):
+    writer, reader = open_another(), open_another()
+    reader.read()
+    heard: list[str] = []
+    with redis_server.client() as client:
+        channel = client.pubsub()
+        channel.subscribe("degrade:{shop}:hint")
+        until(lambda: channel.get_message(timeout=0.1))
+        writer.change(change(feed=hold("off")))
+        message = until(lambda: channel.get_message(timeout=0.1))
+
+    def hear(state: ControlState | None) -> None:
+        """Be slow: the poll reads the change, and is done, before the hint is obeyed."""
+        assert reader.read().holds["feed"].actor == "ana"
+        assert state is not None
+        heard.append(state.holds["feed"].actor)
+
+    reader._ledger.heard(message["data"].encode(), hear)
+    assert heard == ["the fleet"]
+    assert reader.changed(), "who obeys the hint last reads who ordered it once more"
+    reader.read()
+    assert not reader.changed()
+
+
 # ------------------------------------------------------------------ votes, verdicts, leases
 
 

@@ -91,7 +91,8 @@ def _show_store(status: Status, out: Console) -> None:
         who = "" if event.instance is None else f" by {event.instance}"
         text = f"{event.cause} {ago(event.at, status.now)}; what was in force was restored{who}."
         out.print(words(text[0].upper() + text[1:]), soft_wrap=True)
-    if status.not_before is not None:
+    judged = any(flag.fleet is not None for flag in status.flags)
+    if status.not_before is not None and (judged or event is not None):
         until = ahead(status.not_before, status.now)
         out.print(words(f"The store is new: the fleet judges no flag yet, but {until}."))
     for item in status.behind[:_MOST_NAMED]:

@@ -134,7 +134,7 @@ class Ledger:
         self._given = (state.incarnation, state.epoch)
         return state
 
-    def _read(self) -> ControlState:
+    def _read(self, *, to_write: bool = False) -> ControlState:
         for attempt in range(_TRIES):
             known, asked_at = self._known, self._clock.monotonic()
             found = self._filled(self._look(), known)
@@ -146,6 +146,8 @@ class Ledger:
             try:
                 made = self._settle(known, found, standing)
             except StoreError as error:
+                if to_write:
+                    raise
                 self._say("unwritten", str(error), "%s; what is known stays in force", error)
                 return self._unwritten(known, found, standing, asked_at)
             if made is not None:
@@ -194,6 +196,8 @@ class Ledger:
                 if state is not None:
                     self._hinted = (state, self._clock.monotonic())
         hear(state)
+        if state is not None:
+            self._given = None  # a hint may overtake a read that knew more: it is read once more
 
     # ------------------------------------------------------------------ writing
 
@@ -220,14 +224,16 @@ class Ledger:
         for attempt in range(_TRIES):
             known = self._known
             if known is None or (known.by_hand and not fresh):
-                self._read()
+                self._read(to_write=True)
                 fresh = True
                 continue
             written = decide(known.state, known.head, self.now())
             if not written.events and written.state is known.state:
                 if fresh:
                     return ()
-                self._read()  # what is known may be old: look before there is nothing to do
+                self._read(
+                    to_write=True
+                )  # what is known may be old: look before there is nothing to do
                 fresh = True
                 continue
             asked_at = self._clock.monotonic()
@@ -239,7 +245,7 @@ class Ledger:
                 return written.events
             if attempt:
                 self._pause(attempt)
-            self._read()
+            self._read(to_write=True)
             fresh = True
         raise self._too_busy("change")
 

@@ -1,0 +1,104 @@
+"""The page of the protocol shows records as they are written, and names every key and field."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+
+import pytest
+from pydantic import BaseModel
+
+from degrade.core.records import (
+    Event,
+    FlagInfo,
+    FleetVerdict,
+    Hold,
+    InstanceReport,
+    LevelOrder,
+    Release,
+)
+from degrade.stores.redis.fields import INCARNATION, _Written
+from degrade.stores.redis.fleet import _cause, _vote
+from degrade.stores.redis.hints import MOST_BYTES, Hint, parsed
+from degrade.stores.redis.keys import Keys
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "reference" / "redis.md").read_text("utf-8")
+RECORDS: dict[str, type[BaseModel]] = {
+    "hold": Hold,
+    "released": Release,
+    "level": LevelOrder,
+    "verdict": FleetVerdict,
+    "declaration": FlagInfo,
+    "heartbeat": InstanceReport,
+    "event": Event,
+}
+
+
+def examples() -> dict[str, str]:
+    """Return heading to the JSON below it."""
+    sections = re.findall(r"^### (\w+)$(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
+    return {
+        name: found[1]
+        for name, text in sections
+        if (found := re.search(r"^```json\n(.*?)\n```", text, re.MULTILINE | re.DOTALL))
+    }
+
+
+def test_every_example_is_of_a_record_that_is_checked_here():
+    assert set(examples()) == {*RECORDS, "vote", "hint"}
+    assert PAGE.count("```json") == len(examples())
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_an_example_has_every_field_and_is_written_as_it_is_read(name: str):
+    text = examples()[name]
+    record = RECORDS[name].model_validate_json(text)
+    assert json.loads(text).keys() == RECORDS[name].model_fields.keys()
+    assert json.loads(record.model_dump_json()) == json.loads(text)
+    assert ": " not in re.sub(r'"[^"]*"', "", text), "as it is stored: without spaces"
+
+
+def test_the_example_of_a_vote_and_of_a_hint_are_what_is_sent():
+    vote = examples()["vote"]
+    assert vote == _vote(_cause(vote.encode()))
+    text = examples()["hint"]
+    hint = parsed(text.encode())
+    assert hint is not None
+    assert len(text) <= MOST_BYTES
+    assert '{"v":1,' + hint.model_dump_json(exclude_defaults=True)[1:] == text
+    section = PAGE.partition("### hint")[2].partition("###")[0]
+    assert {"flag", "mode", "dial", "until", "now"} <= Hint.model_fields.keys()
+    assert all(f"`{name}`" in section for name in ("flag", "mode", "dial", "until", "now"))
+
+
+def test_what_a_hand_may_write_is_in_the_table():
+    table = PAGE.partition("## What a hand may write")[2].partition("Only a")[0]
+    names = {field.alias or name for name, field in _Written.model_fields.items()}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == names
+
+
+def test_every_key_has_its_row():
+    keys = Keys("NAMESPACE")
+    plain = [
+        getattr(keys, name)
+        for name, value in inspect.getmembers(Keys)
+        if isinstance(value, property)
+    ]
+    wanted = {*plain, keys.lease("count"), keys.lease("probe:FLAG"), keys.snapshot("FLAG", "HASH")}
+    table = PAGE.partition("## The keys")[2].partition("### control")[0]
+    assert set(re.findall(r"^\| `(degrade:[^`]+)` \|", table, re.MULTILINE)) == wanted
+
+
+def test_every_field_of_control_has_its_row():
+    table = PAGE.partition("### control")[2].partition("###")[0]
+    rows = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    shown = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+    source = inspect.getdoc(inspect.getmodule(_Written)) or ""
+    described = source.partition("control")[2].partition("both")[0]
+    named = set(re.findall(r"\b(\w+)(?=:flag|,|\n)", described)) - {"changed", "by", "hand"}
+    wanted = {"hold", "released", "off_ended", "verdict", "level", "level_released", "epoch",
+              "head", "lineage", "not_before", "capped", "fence", "v"}  # fmt: skip
+    assert wanted <= named
+    assert shown == wanted | {INCARNATION}
