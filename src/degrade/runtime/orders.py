@@ -69,6 +69,20 @@ class Orders:
         self.from_file = False
         self._plan(float("-inf"))
 
+    def take_hinted(self, state: ControlState, now: float) -> bool:
+        """Take what a hint told; not if a read was faster: that knows who ordered it, and why.
+
+        Returns:
+            Whether it was taken.
+        """
+        self.seen(now)
+        known = self.live
+        same = known is not None and known.incarnation == state.incarnation
+        if known is not None and same and known.epoch >= state.epoch:
+            return False
+        self.take(state, now)
+        return True
+
     def take_saved(self, state: ControlState, *, ahead_s: float, seen: float) -> None:
         """Begin with the last state saved on this host, unless the store was read already.
 

@@ -332,14 +332,8 @@ class Runtime:
         if state is None:
             self._courier.poll_now()
             return
-        known = self.orders.live
-        same = known is not None and known.incarnation == state.incarnation
-        if known is not None and same and known.epoch >= state.epoch:
-            return  # a read was faster, and knows who ordered it, and why
-        now = self.clock.monotonic()
-        self.orders.take(state, now)
-        self.orders.seen(now)
-        self.obey()
+        if self.orders.take_hinted(state, self.clock.monotonic()):
+            self.obey()
 
     def _own_change(self) -> None:
         """Act on a change that this process made, at once, in the thread that made it."""

@@ -555,3 +555,17 @@ def test_a_damaged_local_file_keeps_what_was_known(clock: ManualClock, local: Lo
         assert modes(runtime) == {"feed": "off"}
         assert runtime.troubles.counts["local"] > 0
         assert watch_of(runtime, "feed").held_here
+
+
+def test_a_hint_that_comes_after_the_read_of_its_change_takes_nothing_away(clock: ManualClock):
+    with Runtime(clock=clock, threads="manual") as runtime:
+        Flag("feed")
+        Control(runtime.store, actor="ana").hold("feed", "off", for_=None, reason="bad model")
+        runtime.tick()
+        read = runtime.store.read()
+        vague = read.holds["feed"].model_copy(update={"actor": "the fleet"})
+        runtime.hear(read.model_copy(update={"holds": {"feed": vague}}))
+        assert runtime.stats()[0].reason == "hold by ana: bad model"
+        newer = {"epoch": read.epoch + 1, "holds": {"feed": vague}}
+        runtime.hear(read.model_copy(update=newer))
+        assert runtime.stats()[0].reason == "hold by the fleet: bad model"
