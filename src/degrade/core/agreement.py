@@ -11,10 +11,16 @@ stands in two places, and every change raises its epoch.
     (I, e)  I, epoch e or later                              TAKE
     (I, e)  I, epoch before e                                BACK      RESTORE when seen again
     (I, e)  J, which continues I from at least e             TAKE      somebody has restored
+    (I, e)  one of both, that went another way before e      RESTORE   two wrote apart
     (I, e)  anything else, also nothing                      RESTORE
 
 A restored store is a new incarnation that names the lives it continues, and up to which epoch:
 its lineage. Whoever knows more of one of them restores once more, so all end with one state.
+
+An epoch alone does not tell one way from another: of two servers that both took the place of a
+third, each raises it. So a store shows its trail, too: the newest changes as `epoch-digest`, where
+the digest is that of the change's last event. Who knows a change that should be in it and is not
+knows something that was lost.
 
 Invariants of `merged`:
 - of each flag, and of the level, the newest record wins: an order or the release of one, by
@@ -25,17 +31,31 @@ Invariants of `merged`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
 from degrade.core.records import ControlState, Hold, LevelOrder, Release
 
-__all__ = ("LINEAGE_CAP", "Life", "Standing", "judged", "lineage_of", "merged")
+__all__ = (
+    "LINEAGE_CAP",
+    "TRAIL_CAP",
+    "Life",
+    "Standing",
+    "change_id",
+    "judged",
+    "lineage_of",
+    "merged",
+    "trail_of",
+    "went_apart",
+)
 
 LINEAGE_CAP = 16
 """Lives that a lineage names; the oldest go first."""
+
+TRAIL_CAP = 16
+"""Changes that a trail names; the oldest go first."""
 
 
 class Standing(Enum):
@@ -55,12 +75,14 @@ class Life:
         markers: The incarnation in each of the two places; None where it is missing.
         epoch: The epoch; None when it is missing.
         lineage: Lives that this one continues, with the last epoch of each.
+        trail: Its newest changes, oldest first: see `change_id`.
         empty: Nothing else is there either.
     """
 
     markers: tuple[str | None, str | None]
     epoch: int | None
     lineage: Mapping[str, int] = field(default_factory=dict)
+    trail: tuple[str, ...] = ()
     empty: bool = False
 
     @property
@@ -74,12 +96,13 @@ RecordT = TypeVar("RecordT", Hold, LevelOrder)
 _DatedT = TypeVar("_DatedT", Hold, LevelOrder, Release)
 
 
-def judged(known: tuple[str, int] | None, shown: Life) -> Standing:
+def judged(known: tuple[str, int] | None, shown: Life, *, last: str | None = None) -> Standing:
     """Return what to do with what a store shows.
 
     Args:
         known: Incarnation and epoch of the newest state that was read live; None without one.
         shown: What the store shows now, read after `known` was learnt.
+        last: The newest change of the known state, as in its trail; None if it has none.
     """
     if not shown.whole or shown.epoch is None:
         blank = shown.empty and shown.markers == (None, None) and shown.epoch is None
@@ -88,9 +111,33 @@ def judged(known: tuple[str, int] | None, shown: Life) -> Standing:
         return Standing.TAKE
     incarnation, epoch = known
     if shown.markers[0] == incarnation:
-        return Standing.TAKE if shown.epoch >= epoch else Standing.BACK
-    continued = shown.lineage.get(incarnation)
-    return Standing.RESTORE if continued is None or continued < epoch else Standing.TAKE
+        if shown.epoch < epoch:
+            return Standing.BACK
+    elif shown.lineage.get(incarnation, -1) < epoch:
+        return Standing.RESTORE
+    return Standing.RESTORE if went_apart(last, shown.trail) else Standing.TAKE
+
+
+def change_id(epoch: int, link: str) -> str:
+    """Return what tells a change from every other: its epoch, and its last event's digest."""
+    return f"{epoch}-{link[:8]}"
+
+
+def trail_of(*trails: Iterable[str]) -> tuple[str, ...]:
+    """Return the newest changes of several trails together, oldest first."""
+    found = {change for trail in trails for change in trail}
+    return tuple(sorted(found, key=lambda change: (_epoch_of(change), change))[-TRAIL_CAP:])
+
+
+def went_apart(last: str | None, trail: Sequence[str]) -> bool:
+    """Return whether a change should be in a trail, and is not; False if that cannot be told."""
+    if last is None or not trail or last in trail:
+        return False
+    return _epoch_of(last) > min(map(_epoch_of, trail))
+
+
+def _epoch_of(change: str) -> int:
+    return int(change.partition("-")[0])
 
 
 def lineage_of(*lives: tuple[str | None, int, Mapping[str, int]]) -> dict[str, int]:

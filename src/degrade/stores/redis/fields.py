@@ -3,7 +3,7 @@
     holds     flag -> hold            the operator's desk: written by us and by hand
     control   hold:flag -> the same   what is in force; a desk that differs was changed by hand
               released:flag, off_ended:flag, verdict:flag, level, level_released,
-              epoch, head, lineage, not_before, capped, fence, v
+              epoch, head, trail, lineage, not_before, capped, fence, v
     both      _incarnation            the life of the store
 
 What is on the desk and means nothing changes nothing: the record in `control` stays in force.
@@ -13,13 +13,14 @@ Fields that this release does not know are never touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from degrade.core.agreement import Life
+from degrade.core.agreement import Life, change_id, trail_of
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode
 from degrade.errors import ConfigError
@@ -48,6 +49,7 @@ BY_HAND = "redis-cli"
 NO_REASON = "none given"
 
 _SCHEMA = "1"
+_CHANGE = re.compile(r"[0-9]{1,18}-[0-9a-f]{0,8}", re.ASCII)
 _KINDS: dict[str, type[BaseModel]] = {
     "hold": Hold,
     "released": Release,
@@ -110,6 +112,7 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         markers=(incarnation, _text(desk.get(INCARNATION))),
         epoch=_number(kept.get("epoch")),
         lineage=_lineage(kept.get("lineage")),
+        trail=_trail(kept.get("trail")),
         empty=not (desk.keys() | kept.keys()) - {INCARNATION},
     )
     standing = _group(kept, "hold:", Hold)
@@ -162,7 +165,12 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
 
 
 def changes(
-    before: View, after: ControlState, head: Head, *, lineage: Mapping[str, int] | None = None
+    before: View,
+    after: ControlState,
+    head: Head,
+    *,
+    lineage: Mapping[str, int] | None = None,
+    trail: Iterable[str] = (),
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """Return what to write so that the hashes say `after`: field to value, None to remove it.
 
@@ -172,6 +180,7 @@ def changes(
         after: What they shall say.
         head: The end of the log then.
         lineage: Of a new incarnation; None keeps the old one.
+        trail: Changes that belong to its trail, besides those of `before`.
 
     Returns:
         The fields of `holds` and those of `control`.
@@ -189,6 +198,9 @@ def changes(
     kept["capped"] = " ".join(after.capped) or None
     kept["not_before"] = repr(after.not_before)
     kept["epoch"] = str(after.epoch)
+    if lineage is not None or after.epoch != state.epoch:
+        made = change_id(after.epoch, head.link)
+        kept["trail"] = " ".join(trail_of(before.life.trail, trail, (made,)))
     kept["head"] = f"{head.seq} {head.link}"
     if lineage is not None:
         desk[INCARNATION] = kept[INCARNATION] = after.incarnation
@@ -343,6 +355,11 @@ def _lineage(raw: bytes | None) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
     return {name: epoch for name, epoch in found.items() if isinstance(epoch, int)}
+
+
+def _trail(raw: bytes | None) -> tuple[str, ...]:
+    found = (_text(raw) or "").split()
+    return tuple(filter(_CHANGE.fullmatch, found))
 
 
 def _head(raw: bytes | None) -> Head:

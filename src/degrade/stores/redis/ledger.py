@@ -48,6 +48,8 @@ __all__ = ("Ledger",)
 
 log = logging.getLogger("degrade.stores")
 
+_MARKS = (INCARNATION, "epoch", "trail")
+"""Fields of `control` that tell one state from another."""
 _LATE_S = 2.0
 """How long a write may be under way, seconds of server time."""
 _TRIES = 60
@@ -136,7 +138,7 @@ class Ledger:
 
     def _read(self, *, to_write: bool = False) -> ControlState:
         for attempt in range(_TRIES):
-            known, asked_at = self._known, self._clock.monotonic()
+            known, asked_at = self._latest(), self._clock.monotonic()
             found = self._filled(self._look(), known)
             standing = self._judge(known, found)
             if standing is Standing.TAKE and not found.by_hand:
@@ -158,12 +160,13 @@ class Ledger:
                 self._pause(attempt)
         raise self._too_busy("read")
 
-    def changed(self) -> bool:
+    def changed(self, since: ControlState | None = None) -> bool:
         """Return whether the state differs from what was read; one round trip, of plain reads."""
         known = self._known
-        if known is None or known.by_hand or self._hinted is not None or self._strikes:
+        if known is None or known.by_hand or self._in_doubt:
             return True
-        if self._given != (known.state.incarnation, known.state.epoch):
+        given = self._given if since is None else (since.incarnation, since.epoch)
+        if given != (known.state.incarnation, known.state.epoch):
             return True
         keys = self._keys
         clock, holds, marks = self._link.read(
@@ -171,11 +174,11 @@ class Ledger:
             [
                 ("TIME",),
                 ("HGETALL", keys.holds),
-                ("HMGET", keys.control, INCARNATION, "epoch"),
+                ("HMGET", keys.control, *_MARKS),
             ],
         )
         self.note_time(_seconds(clock))
-        wanted = [known.control.get(INCARNATION), known.control.get("epoch")]
+        wanted = [known.control.get(mark) for mark in _MARKS]
         return list(marks) != wanted or named(holds) != known.holds
 
     def heard(self, message: bytes | None, hear: Callable[[ControlState | None], None]) -> None:
@@ -223,7 +226,7 @@ class Ledger:
         fresh = False
         for attempt in range(_TRIES):
             known = self._known
-            if known is None or (known.by_hand and not fresh):
+            if known is None or self._in_doubt or (known.by_hand and not fresh):
                 self._read(to_write=True)
                 fresh = True
                 continue
@@ -262,6 +265,17 @@ class Ledger:
 
     # ------------------------------------------------------------------ helpers
 
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether what was read last may be less than what is in force."""
+        return self._hinted is not None or self._strikes > 0
+
+    def _latest(self) -> View | None:
+        """Return what was read last, and heard since: a store that shows less has lost it."""
+        with self._lock:
+            known, hinted = self._known, self._hinted
+        return known if known is None or hinted is None else replace(known, state=hinted[0])
+
     def _look(self) -> View:
         keys = self._keys
         clock, holds, control = self._link.read(
@@ -296,7 +310,8 @@ class Ledger:
 
     def _judge(self, known: View | None, found: View) -> Standing:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
-        standing = judged(before, found.life)
+        last = None if known is None else next(reversed(known.life.trail), None)
+        standing = judged(before, found.life, last=last)
         if standing is not Standing.BACK:
             self._strikes = 0
             return standing
@@ -334,7 +349,8 @@ class Ledger:
             known, found, self._events.head(), incarnation=incarnation, writer=writer, now=now
         )
         log.warning("%s: the last known state was restored", lost(known, found))
-        return self._commit(found, written, lineage=lineage)[1]
+        trail = () if known is None else known.life.trail
+        return self._commit(found, written, lineage=lineage, trail=trail)[1]
 
     def _unwritten(
         self, known: View | None, found: View, standing: Standing, asked_at: float
@@ -359,6 +375,7 @@ class Ledger:
         more: Sequence[Command] = (),
         keys: Sequence[str] = (),
         lineage: Mapping[str, int] | None = None,
+        trail: Sequence[str] = (),
     ) -> tuple[bool, View | None]:
         """Write, if all is as it is known.
 
@@ -366,7 +383,7 @@ class Ledger:
             Whether the further checks held, and what is known then; None when it is out of date.
         """
         names = self._keys
-        desk, kept = changes(known, written.state, written.head, lineage=lineage)
+        desk, kept = changes(known, written.state, written.head, lineage=lineage, trail=trail)
         own = [
             Check(("HGET", names.control, INCARNATION), known.control.get(INCARNATION)),
             Check(("HGET", names.holds, INCARNATION), known.holds.get(INCARNATION)),
@@ -400,6 +417,7 @@ class Ledger:
             markers=(written.state.incarnation, written.state.incarnation),
             epoch=written.state.epoch,
             lineage=known.life.lineage if lineage is None else lineage,
+            trail=tuple((kept.get("trail") or "").split()) or known.life.trail,
             empty=False,
         )
         nonsense = {flag: text for flag, text in known.state.nonsense.items() if flag not in desk}

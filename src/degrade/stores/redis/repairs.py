@@ -100,6 +100,8 @@ def lost(known: View | None, found: View) -> str:
         return "the store was emptied"
     if known is None or not life.whole:
         return "the store lost a part of its state"
+    if life.markers[0] == known.state.incarnation and known.state.epoch <= (life.epoch or 0):
+        return "the store was changed in two places apart"
     if life.markers[0] == known.state.incarnation:
         return f"the store went back from epoch {known.state.epoch} to {life.epoch}"
     return "another life of the store took its place"

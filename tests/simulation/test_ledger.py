@@ -1,0 +1,167 @@
+"""What processes know of a store that loses, forgets or splits: the ledger over the simulated server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from degrade.clock import ManualClock
+from degrade.core.records import ControlState
+from degrade.stores.redis.keys import Keys
+from degrade.stores.redis.store import RedisStore
+from degrade.testing.store_records import change, hold, standing
+from tests.simulation.network import Network, SimLink
+from tests.simulation.server import SimServer
+from tests.simulation.world import World
+
+KEYS = Keys("default")
+
+
+class Servers:
+    """One primary at first, and everybody's way to it."""
+
+    def __init__(self) -> None:
+        self.world = World(0)
+        self.network = Network(self.world, SimServer(self.now))
+        self.clock = ManualClock()
+        self.hints: list[bytes] = []
+        self.network.primary.subscribe(KEYS.hint, self.hints.append)
+        self._clients = 0
+
+    def now(self) -> float:
+        return self.clock.wall() if hasattr(self, "clock") else 0.0
+
+    def store(self) -> RedisStore:
+        """Return the store of one more process."""
+        self._clients += 1
+        link: SimLink = self.network.link(f"client-{self._clients}")
+        return RedisStore(link, clock=self.clock, rng=random.Random(self._clients))
+
+    def hear(self, store: RedisStore) -> ControlState | None:
+        """Let a process hear the newest hint."""
+        heard: list[ControlState | None] = []
+        store._ledger.heard(self.hints[-1], heard.append)
+        return heard[-1] if heard else None
+
+
+@pytest.fixture
+def servers() -> Servers:
+    return Servers()
+
+
+def polled(servers: Servers, store: RedisStore) -> dict[str, str]:
+    """Return what a process obeys after two polls."""
+    store.read()
+    servers.clock.advance(1)
+    return standing(store.read())
+
+
+Loss = Callable[[SimServer], None]
+LOSSES: dict[str, Loss] = {
+    "wiped": lambda server: server.wipe(),
+    "without its holds": lambda server: server.evict(KEYS.holds) and None,
+    "without its control": lambda server: server.evict(KEYS.control) and None,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+def test_what_a_hint_told_survives_the_loss_of_the_store(servers: Servers, loss: Loss):
+    listening, operator = servers.store(), servers.store()
+    listening.read()
+    servers.clock.advance(1)
+    operator.change(change(feed=hold("off")))
+    heard = servers.hear(listening)
+    assert heard is not None
+    assert standing(heard) == {"feed": "off"}
+    servers.clock.advance(1)
+    loss(servers.network.primary)
+    assert polled(servers, listening) == {"feed": "off"}
+    assert standing(servers.store().read()) == {"feed": "off"}
+
+
+def test_a_write_after_a_hint_does_not_undo_it_on_a_store_that_went_back(servers: Servers):
+    listening, operator = servers.store(), servers.store()
+    listening.read()
+    before = servers.network.primary.copy()
+    servers.clock.advance(1)
+    operator.change(change(feed=hold("off")))
+    servers.hear(listening)
+    servers.network.primary.promote(before)
+    servers.clock.advance(1)
+    listening.change(change(search=hold("degraded")))
+    assert standing(listening.read()) == {"feed": "off", "search": "degraded"}
+    assert standing(servers.store().read()) == {"feed": "off", "search": "degraded"}
+
+
+def test_two_servers_that_were_changed_apart_end_with_the_newest_of_both(servers: Servers):
+    here, there = servers.store(), servers.store()
+    here.change(change(feed=hold("degraded"), search=hold("degraded")))
+    there.read()
+    replica = SimServer(servers.now)
+    replica.promote(servers.network.primary.copy())
+    old = servers.network.primary
+    servers.network.lead_all(replica)
+    servers.network.lead("client-1", old)
+    servers.clock.advance(1)
+    here.change(change("released", feed=None))
+    there.change(change(ads=hold("off")))
+    servers.clock.advance(1)
+    there.change(change("released", search=None))
+    servers.network.lead("client-1", replica)
+    assert polled(servers, here) == {"ads": "off"}
+    assert polled(servers, there) == {"ads": "off"}
+    assert (here.read().incarnation, here.read().epoch) == (
+        there.read().incarnation,
+        there.read().epoch,
+    )
+
+
+def test_a_store_that_went_back_and_was_changed_by_a_newcomer_is_noticed(servers: Servers):
+    known, newcomer = servers.store(), servers.store()
+    known.change(change(feed=hold("off")))
+    before = servers.network.primary.copy()
+    servers.clock.advance(1)
+    known.change(change("released", feed=None))
+    servers.network.primary.promote(before)
+    servers.clock.advance(1)
+    newcomer.change(change(search=hold("degraded")))
+    assert polled(servers, known) == {"search": "degraded"}
+    assert polled(servers, newcomer) == {"search": "degraded"}
+
+
+def test_processes_that_know_two_ways_restore_once_each_and_agree(servers: Servers):
+    stores = [servers.store() for _ in range(6)]
+    stores[0].change(change(feed=hold("degraded")))
+    for store in stores:
+        store.read()
+    replica = SimServer(servers.now)
+    replica.promote(servers.network.primary.copy())
+    servers.clock.advance(1)
+    stores[0].change(change(a=hold("off")))
+    for store in stores[:3]:
+        store.read()
+    servers.network.lead_all(replica)
+    servers.clock.advance(1)
+    servers.store().change(change(b=hold("off")))
+    for _ in range(3):
+        for store in stores:
+            store.read()
+        servers.clock.advance(1)
+    found = [store.read() for store in stores]
+    assert {(state.incarnation, state.epoch) for state in found} == {
+        (found[0].incarnation, found[0].epoch)
+    }
+    assert standing(found[0]) == {"a": "off", "b": "off", "feed": "degraded"}
+    assert sum(event.type == "restored" for event in stores[0].events()) == 1
+
+
+def test_an_own_change_acts_here_though_nothing_can_be_read_after_it(servers: Servers):
+    store = servers.store()
+    heard: list[ControlState | None] = []
+    store.subscribe(heard.append)
+    store.read()
+    servers.network.touched = lambda server, late_s: servers.network.cut("client-1", cut=True)
+    store.change(change(feed=hold("off")))
+    assert [standing(state) for state in heard if state is not None] == [{"feed": "off"}]
