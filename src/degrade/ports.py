@@ -106,8 +106,13 @@ class Store(Protocol):
         """Return everything ordered, consistently; expired holds may still be in it."""
         ...
 
-    def changed(self) -> bool:
-        """Whether something may have changed since the last `read`, cheaply; may say yes in vain."""
+    def changed(self, since: ControlState | None = None) -> bool:
+        """Whether something may have changed, cheaply; may say yes in vain.
+
+        Args:
+            since: The state that the caller has; the one that was read last by default, whoever
+                read it.
+        """
         ...
 
     def change(self, change: Change) -> tuple[Event, ...]:
@@ -155,8 +160,13 @@ class Store(Protocol):
         """Return the heartbeats not older than `within_s` seconds, newest first."""
         ...
 
-    def subscribe(self, callback: Callable[[], None]) -> None:
-        """Call back after every change made through this object, in the thread that made it."""
+    def subscribe(self, callback: Callable[[ControlState | None], None]) -> None:
+        """Call back after every change made through this object, in the thread that made it.
+
+        Args:
+            callback: Called with the state after the change where it is known without asking
+                anew, else with None.
+        """
 
     def close(self) -> None:
         """Give back files and sockets; further calls raise `StoreError`."""

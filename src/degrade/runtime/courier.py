@@ -146,7 +146,7 @@ class Courier(Worker):
         """Read the store and this host's file when they have something new."""
         runtime = self._runtime
         try:
-            if not runtime.orders.known or runtime.store.changed():
+            if not runtime.orders.known or runtime.store.changed(runtime.orders.live):
                 runtime.refresh()
             else:
                 runtime.orders.seen(runtime.clock.monotonic())

@@ -323,26 +323,28 @@ class Runtime:
             StoreError: It cannot be read; the last known orders stay in force.
         """
         asked_at = self.clock.monotonic()
-        self.orders.take(self.store.read(), asked_at)
-        self.orders.seen(self.clock.monotonic())
-        self.obey()
+        self._take(self.store.read(), asked_at)
 
     def hear(self, state: ControlState | None) -> None:
         """Obey what a hint told at once; None lets the courier read the store now."""
         if state is None:
             self._courier.poll_now()
-            return
-        if self.orders.take_hinted(state, self.clock.monotonic()):
+        elif self.orders.take_hinted(state, self.clock.monotonic()):
             self.obey()
 
-    def _own_change(self) -> None:
+    def _own_change(self, state: ControlState | None) -> None:
         """Act on a change that this process made, at once, in the thread that made it."""
-        if self._closed:
-            return
         try:
-            self.refresh()
+            if not self._closed:
+                now = self.clock.monotonic()
+                self.refresh() if state is None else self._take(state, now)
         except StoreError:
             self.troubles.note("store")
+
+    def _take(self, state: ControlState, asked_at: float) -> None:
+        self.orders.take(state, asked_at)
+        self.orders.seen(self.clock.monotonic())
+        self.obey()
 
     def obey(self) -> None:
         """Let every flag obey the orders in force; where one ended, recovery begins."""

@@ -64,7 +64,7 @@ class MemoryStore:
         self._instances: dict[str, tuple[float, bytes]] = {}
         self._read_epoch: int | None = None
         self._closed = False
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[ControlState | None], None]] = []
         follow_forks(self)
 
     @property
@@ -80,9 +80,9 @@ class MemoryStore:
             self._read_epoch = self._state.epoch
             return self._state.model_copy(update={"now": self._clock.wall()}, deep=True)
 
-    def changed(self) -> bool:
+    def changed(self, since: ControlState | None = None) -> bool:
         self._check()
-        return self._read_epoch != self._state.epoch
+        return (self._read_epoch if since is None else since.epoch) != self._state.epoch
 
     def change(self, change: Change) -> tuple[Event, ...]:
         written = self._write(lambda now: apply_change(self._state, self._head, change, now=now))
@@ -141,7 +141,7 @@ class MemoryStore:
         recent = [InstanceReport.model_validate_json(zlib.decompress(body)) for body in bodies]
         return sorted(recent, key=lambda report: (-report.at, report.id))
 
-    def subscribe(self, callback: Callable[[], None]) -> None:
+    def subscribe(self, callback: Callable[[ControlState | None], None]) -> None:
         self._callbacks.append(callback)
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class MemoryStore:
         """Tell the subscribers of a change, after the lock is released."""
         if events:
             for callback in self._callbacks:
-                callback()
+                callback(None)
         return events
 
     def _check(self) -> None:

@@ -114,7 +114,7 @@ class SQLiteStore:
         self._log_path = self.path.with_name(f"{self.path.name}-wal")
         self._quiet_since: tuple[_Stamp | None, float] = (None, 0.0)
         self._closed = False
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[ControlState | None], None]] = []
         follow_forks(self)
 
     @property
@@ -134,7 +134,9 @@ class SQLiteStore:
             self._read_marker = (state.incarnation, state.epoch)
             return state.model_copy(update={"now": self._clock.wall()})
 
-    def changed(self) -> bool:
+    def changed(self, since: ControlState | None = None) -> bool:
+        if since is not None and self._read_marker != (since.incarnation, since.epoch):
+            return True
         stamp, now = self._log_stamp(), self._clock.monotonic()
         quiet, asked_at = self._quiet_since
         if stamp is not None and stamp == quiet and now - asked_at < _ASK_ANYWAY_S:
@@ -246,7 +248,7 @@ class SQLiteStore:
             ).fetchall()
             return [_record(InstanceReport, body) for (body,) in rows]
 
-    def subscribe(self, callback: Callable[[], None]) -> None:
+    def subscribe(self, callback: Callable[[ControlState | None], None]) -> None:
         self._callbacks.append(callback)
 
     def close(self) -> None:
@@ -278,7 +280,7 @@ class SQLiteStore:
         """Tell the subscribers of a change, after the lock is released."""
         if events:
             for callback in self._callbacks:
-                callback()
+                callback(None)
         return events
 
     def _write(

@@ -119,6 +119,14 @@ class StoreContract:
             expect((number, store.changed()), (number, True), "a change is noticed")
             expect((number, store.changed()), (number, True), "until it is read")
 
+    def test_changed_tells_who_has_an_older_state_though_others_read(self, store: Store) -> None:
+        mine = store.read()
+        store.change(change(feed=hold()))
+        newer = store.read()
+        expect(store.changed(), False, "the newest state was read")
+        expect(store.changed(mine), True, "but not by whom has the one before")
+        expect(store.changed(newer), False, "and by whom has the newest")
+
     def test_other_views_see_a_change_exactly_if_the_store_is_shared(
         self, store: Store, make: MakeStore, clock: ManualClock
     ) -> None:

@@ -19,6 +19,7 @@ from degrade.ports import Change
 from degrade.runtime.courier import POLL_S
 from degrade.stores.local import LocalHolds
 from degrade.stores.memory import MemoryStore
+from degrade.stores.sqlite import SQLiteStore
 from tests.unit.runtime.doing import Sick, call_quietly, pass_time, stats_of, watch_of
 
 KEPT = snapshot(max_age="1h", refresh="1s", copy=False)
@@ -569,3 +570,17 @@ def test_a_hint_that_comes_after_the_read_of_its_change_takes_nothing_away(clock
         newer = {"epoch": read.epoch + 1, "holds": {"feed": vague}}
         runtime.hear(read.model_copy(update=newer))
         assert runtime.stats()[0].reason == "hold by the fleet: bad model"
+
+
+def test_who_looks_at_the_store_in_a_process_hides_no_order_from_it(
+    clock: ManualClock, tmp_path: Path
+):
+    path = tmp_path / "store.db"
+    own, other = SQLiteStore(path, clock=clock), SQLiteStore(path, clock=clock)
+    with Runtime(own, clock=clock, threads="manual") as runtime:
+        degradable("feed", fallback=default("stale"))(Sick())
+        pass_time(runtime, clock, 1)
+        Control(other, actor="ana", clock=clock).hold("feed", "off", for_=None, reason="drill")
+        Control(own, actor="eve", clock=clock).status()
+        pass_time(runtime, clock, 1)
+        assert modes(runtime) == {"feed": "off"}

@@ -9,6 +9,7 @@ import pytest
 from degrade import SLA, ConfigError, Flag, Recovery, Runtime, default, degradable, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.core.records import ControlState
 from degrade.ports import StatsSource
 from degrade.runtime import slot
 from degrade.stores.memory import MemoryStore
@@ -133,9 +134,9 @@ def test_inline_work_is_bounded_to_four_rounds_a_second(clock: ManualClock):
     reads: list[float] = []
 
     class Counting(MemoryStore):
-        def changed(self) -> bool:
+        def changed(self, since: ControlState | None = None) -> bool:
             reads.append(clock.monotonic())
-            return super().changed()
+            return super().changed(since)
 
     with Runtime(Counting(clock=clock), clock=clock, threads="inline"):
         feed = degradable("feed")(Sick())

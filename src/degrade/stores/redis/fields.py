@@ -31,6 +31,7 @@ from degrade.units import Duration, seconds
 __all__ = (
     "BY_HAND",
     "INCARNATION",
+    "MARKS",
     "NO_REASON",
     "Fields",
     "View",
@@ -43,6 +44,8 @@ __all__ = (
 )
 
 INCARNATION = "_incarnation"
+MARKS = (INCARNATION, "epoch", "trail")
+"""Fields of `control` that tell one state from another."""
 BY_HAND = "redis-cli"
 """The actor of what was written without us."""
 

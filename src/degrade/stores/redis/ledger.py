@@ -32,6 +32,7 @@ from degrade.stores.forks import follow_forks
 from degrade.stores.redis import hints
 from degrade.stores.redis.fields import (
     INCARNATION,
+    MARKS,
     View,
     after_changes,
     changes,
@@ -48,8 +49,6 @@ __all__ = ("Ledger",)
 
 log = logging.getLogger("degrade.stores")
 
-_MARKS = (INCARNATION, "epoch", "trail")
-"""Fields of `control` that tell one state from another."""
 _LATE_S = 2.0
 """How long a write may be under way, seconds of server time."""
 _TRIES = 60
@@ -174,11 +173,11 @@ class Ledger:
             [
                 ("TIME",),
                 ("HGETALL", keys.holds),
-                ("HMGET", keys.control, *_MARKS),
+                ("HMGET", keys.control, *MARKS),
             ],
         )
         self.note_time(_seconds(clock))
-        wanted = [known.control.get(mark) for mark in _MARKS]
+        wanted = [known.control.get(mark) for mark in MARKS]
         return list(marks) != wanted or named(holds) != known.holds
 
     def heard(self, message: bytes | None, hear: Callable[[ControlState | None], None]) -> None:
@@ -234,9 +233,7 @@ class Ledger:
             if not written.events and written.state is known.state:
                 if fresh:
                     return ()
-                self._read(
-                    to_write=True
-                )  # what is known may be old: look before there is nothing to do
+                self._read(to_write=True)  # what is known may be old
                 fresh = True
                 continue
             asked_at = self._clock.monotonic()
@@ -312,11 +309,8 @@ class Ledger:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
         last = None if known is None else next(reversed(known.life.trail), None)
         standing = judged(before, found.life, last=last)
-        if standing is not Standing.BACK:
-            self._strikes = 0
-            return standing
-        self._strikes += 1
-        return Standing.BACK if self._strikes < 2 else Standing.RESTORE
+        self._strikes = self._strikes + 1 if standing is Standing.BACK else 0
+        return standing if self._strikes < 2 else Standing.RESTORE
 
     def _learn(self, found: View, asked_at: float) -> ControlState:
         """Take what was read, unless what is known was read later."""
@@ -349,7 +343,7 @@ class Ledger:
             known, found, self._events.head(), incarnation=incarnation, writer=writer, now=now
         )
         log.warning("%s: the last known state was restored", lost(known, found))
-        trail = () if known is None else known.life.trail
+        trail = known.life.trail if known else ()
         return self._commit(found, written, lineage=lineage, trail=trail)[1]
 
     def _unwritten(

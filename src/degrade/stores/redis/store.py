@@ -69,7 +69,7 @@ class RedisStore:
         self._link = link
         self._keys = Keys(namespace)
         self._closed = False
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[ControlState | None], None]] = []
         self._log = RedisLog(link, self._keys.events, cap=event_cap)
         self._ledger = Ledger(
             link,
@@ -94,9 +94,9 @@ class RedisStore:
         self._check_open()
         return self._ledger.read()
 
-    def changed(self) -> bool:
+    def changed(self, since: ControlState | None = None) -> bool:
         self._check_open()
-        return self._ledger.changed()
+        return self._ledger.changed(since)
 
     def change(self, change: Change) -> tuple[Event, ...]:
         self._check_open()
@@ -148,7 +148,7 @@ class RedisStore:
         self._check_open()
         return self.fleet.instances(within_s=within_s)
 
-    def subscribe(self, callback: Callable[[], None]) -> None:
+    def subscribe(self, callback: Callable[[ControlState | None], None]) -> None:
         self._callbacks.append(callback)
 
     def close(self) -> None:
@@ -157,8 +157,9 @@ class RedisStore:
 
     def _told(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         if events:
+            known = self._ledger.known
             for callback in self._callbacks:
-                callback()
+                callback(None if known is None else known.state)
         return events
 
     def _check_open(self) -> None:
