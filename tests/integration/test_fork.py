@@ -172,6 +172,38 @@ go.set()
     assert done.all == {"fine": {"full": 3, "degraded": 1}}
 
 
+def test_a_child_of_a_parent_whose_courier_is_importing_follows_its_orders(tmp_path: Path):
+    """An import that a thread of the parent had begun would never end in the child."""
+    done = run(
+        """
+importing = threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread().name == "degrade-courier" and not importing.is_set():
+            importing.set()
+            time.sleep(0.2)
+
+sys.meta_path.insert(0, Slow())
+"""
+        + FEED
+        + """
+feed()
+assert importing.wait(10), "nothing is imported late any more: this test has no object"
+
+def child():
+    feed()
+    until(lambda: [item.id for item in current().store.instances()][:1] == [current().instance])
+    tell(reported=True)
+
+in_a_child(child)
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all == {"reported": True}
+
+
 def test_a_child_has_all_places_of_a_rung_that_the_parent_was_using(tmp_path: Path):
     done = run(
         FEED

@@ -84,6 +84,8 @@ class _Ending(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
+    """What one layer asks for."""
+
     dial: float
     layer: str
     reason: str

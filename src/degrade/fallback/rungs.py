@@ -267,6 +267,8 @@ def _checked_key(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Simplified(Rung[F_co]):
+    """What `simplified` makes."""
+
     fn: Callable[..., Any]
     limit: int
 
@@ -291,6 +293,8 @@ class _Simplified(Rung[F_co]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Constant(Rung[F_co]):
+    """What `default` of a constant makes, and `omit`."""
+
     make: Callable[[], Any]
     as_kind: RungKind = RungKind.DEFAULT
 
@@ -311,6 +315,8 @@ class _Constant(Rung[F_co]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Prepared(Rung[F_co]):
+    """What `default` of a function makes."""
+
     fn: Callable[..., Any]
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -15,19 +14,11 @@ if TYPE_CHECKING:
     from degrade.core.machine import Transition
     from degrade.runtime.watch import Watch
 
-__all__ = ("draft_of", "report_of", "stats_of", "version")
+__all__ = ("draft_of", "report_of", "stats_of")
 
 _REWORD_S = 5.0
 
 log = logging.getLogger("degrade.runtime")
-
-
-@functools.cache
-def version() -> str:
-    """Return the version of the library."""
-    from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, wanted by the courier alone
-
-    return of("degrade")
 
 
 def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from degrade.core.records import InstanceReport
-from degrade.runtime.figures import version
+from degrade.runtime.release import version
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime

@@ -41,6 +41,8 @@ _OTHERS_DECIDE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """The verdict on a flag that its machine knows of."""
+
     id: int
     recovering: bool
 
