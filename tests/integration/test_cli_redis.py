@@ -20,6 +20,8 @@ from degrade.core.records import FlagInfo
 from degrade.errors import StoreError
 from degrade.settings import Settings, open_store
 from degrade.testing.store_records import report
+from tests.servers.certificates import make_certificates
+from tests.servers.fixtures import Servers
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
 
@@ -264,3 +266,22 @@ def test_a_verdict_of_the_fleet_is_told_with_its_votes_and_what_would_change_it(
     assert (told["voters"], told["live"], told["verdict"]["recovering"]) == (2, 3, False)
     assert told["votes"] == {"i0": "p99 too high", "i1": "errors too many"}
     store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unix", "tls", "sentinel", "cluster"])
+def test_every_kind_of_address_can_be_operated(
+    degrade: Run, servers: Servers, tmp_path: Path, kind: str
+) -> None:
+    if kind == "unix":
+        url = servers.redis(unix=True).url
+    elif kind == "tls":
+        url = servers.redis(tls=make_certificates(tmp_path)).url
+    else:
+        url = (servers.sentinel_trio() if kind == "sentinel" else servers.cluster()).url
+    patient = f"{url}{'&' if '?' in url else '?'}timeout=10s"
+    degrade(*HOLD, "--force", DEGRADE_STORE=patient)
+    assert "feed.ranking is off since" in degrade("status", DEGRADE_STORE=patient).stdout
+    degrade("release", "feed.ranking", "-r", "repaired", DEGRADE_STORE=patient)
+    events = degrade("events", DEGRADE_STORE=patient).stdout
+    assert re.findall(r"(hold|released)  feed.ranking  off  by ana", events) == ["hold", "released"]

@@ -63,6 +63,18 @@ def test_a_word_by_redis_cli_is_adopted_once_and_hdel_releases_it(redis_server, 
     assert {event.cause for event in one.events()} == {"none given"}
 
 
+def test_a_namespace_that_begins_with_a_word_by_redis_cli_was_not_lost(redis_server, open_another):
+    redis_server.cli("HSET", HOLDS, "feed.ranking", "degraded", "feed.ads", "what?")
+    one, other = open_another(), open_another()
+    assert standing(one.read()) == standing(other.read()) == {"feed.ranking": "degraded"}
+    assert [event.type for event in one.events()] == ["hold"]
+    redis_server.cli("FLUSHALL")
+    redis_server.cli("HSET", HOLDS, "feed.ads", "off")
+    assert standing(other.read()) == {"feed.ranking": "degraded", "feed.ads": "off"}
+    (restored, _) = other.events()
+    assert (restored.type, restored.cause) == ("restored", "the store was emptied")
+
+
 def test_nonsense_by_redis_cli_changes_nothing_and_is_told_once(redis_server, open_another, caplog):
     store = open_another()
     store.change(change(feed=hold("off")))

@@ -80,6 +80,22 @@ class StoreContract:
         expect(state.holds["*"].mode, HoldMode.OBSERVE, "`*` is kept as it is")
         expect(state.epoch, 1, "a change of several parts raises the epoch once")
 
+    def test_the_time_is_known_without_asking(self, store: Store, clock: ManualClock) -> None:
+        expect(store.now(), clock.wall(), "before the first read it is as good as it is known")
+        store.read()
+        clock.advance(61)
+        expect(store.now(), clock.wall(), "it goes on while nobody asks the store")
+        expect(store.read().now, store.now(), "a read has the same time")
+
+    def test_who_changes_something_is_called_back(self, store: Store) -> None:
+        seen: list[int] = []
+        store.subscribe(lambda state: seen.append((state or store.read()).epoch))
+        store.change(change(feed=hold()))
+        store.change(change("released", search=None))
+        expect(
+            seen, [1], "after a change of its own, once it can be read; not when nothing was done"
+        )
+
     def test_a_read_is_a_copy(self, store: Store) -> None:
         store.read().holds["feed"] = hold()
         expect(store.read().holds, {}, "changing what was read changes nothing in the store")

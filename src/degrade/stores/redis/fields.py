@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -116,8 +116,8 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         epoch=_number(kept.get("epoch")),
         lineage=_lineage(kept.get("lineage")),
         trail=_trail(kept.get("trail")),
-        empty=not (desk.keys() | kept.keys()) - {INCARNATION},
     )
+    left = bool(kept.keys() - {INCARNATION})  # of a life; the words of a hand are none of it
     standing = _group(kept, "hold:", Hold)
     by_hand: dict[str, Hold | None] = {}
     nonsense: dict[str, str] = {}
@@ -132,6 +132,7 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         ours = None if life.whole else _record(Hold, raw)
         if fit and ours is not None and ours.epoch > 0:  # its copy was lost, or is another
             standing[name] = max(ours, standing.get(name, ours), key=lambda hold: hold.epoch)
+            left = True
         elif fit and (written := _by_hand(raw, now)) is not None:
             by_hand[name] = written
         else:
@@ -162,7 +163,7 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         if (kind := name.partition(":")[0]) in _KINDS and _record(_KINDS[kind], kept[name]) is None
     }
     return View(
-        life=life, state=state, by_hand=by_hand, head=_head(kept.get("head")),
+        life=replace(life, empty=not left), state=state, by_hand=by_hand, head=_head(kept.get("head")),
         holds=desk, control=kept, unreadable=frozenset(unreadable),
     )  # fmt: skip
 
