@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -310,6 +311,32 @@ def test_what_is_no_redis_is_told():
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         link.close()
+
+
+def test_an_answer_that_trickles_in_is_given_up_in_time():
+    ended = threading.Event()
+
+    def answer(listener):
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(1_000)
+            peer.sendall(b"+OK\r\n")  # to the name of the client
+            peer.recv(1_000)
+            peer.sendall(b"$40\r\n")
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.05):
+                    peer.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        link = link_of(f"redis://127.0.0.1:{listener.getsockname()[1]}")
+        try:
+            assert took_s(lambda: get(link)) < 0.3 + SLACK_S
+        finally:
+            ended.set()
+            thread.join()
+            link.close()
 
 
 def test_a_closed_port_and_an_unknown_name_are_told(redis_server):

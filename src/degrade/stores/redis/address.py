@@ -233,13 +233,21 @@ def _place(text: str, default_port: int) -> Place:
     else:
         host, colon, port = text.partition(":")
     host = unquote(host)
-    if not host or any(letter.isspace() or letter in "/@[]" for letter in host):
+    if not _is_host(host):
         raise _Wrong("a host is missing, or has letters that no host has")
     if not colon:
         return Place(host, default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
         raise _Wrong("a port is no number from 1 to 65535; write / in a password as %2F")
     return Place(host, int(port))
+
+
+def _is_host(host: str) -> bool:
+    try:
+        host.encode("idna")  # as the resolver does
+    except UnicodeError:
+        return False
+    return bool(host) and not any(letter.isspace() or letter in "/@[]" for letter in host)
 
 
 def _db(text: str, values: Mapping[str, str]) -> int:

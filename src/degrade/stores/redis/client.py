@@ -88,7 +88,8 @@ class RedisLink:
                 return _checked(wire.ask(commands, end))
             return _checked(_checked(replies)[-1])
 
-        end = time.monotonic() + min(self._timeout_s, within_s or self._timeout_s)
+        most_s = self._timeout_s if within_s is None else min(self._timeout_s, within_s)
+        end = time.monotonic() + most_s
         return _in_shape(commands, self._talk(key, end, talk))
 
     def write(self, key: str, commands: Sequence[Command]) -> list[Any]:
@@ -225,6 +226,8 @@ class RedisLink:
         self._wires[wire.place] = wire
         if old is not None:
             old.close()
+        for place in [place for place in self._wires if not self._route.leads_to(place)]:
+            self._wires.pop(place).close()
 
     def _lose(self, wire: Wire) -> None:
         self._wires.pop(wire.place, None)

@@ -31,6 +31,10 @@ class Route(Protocol):
         """Find the primary of a key, and connect; raises `LinkError`."""
         ...
 
+    def leads_to(self, place: Place) -> bool:
+        """Say whether any key is there, as far as is known."""
+        ...
+
     def lost(self) -> None:
         """Forget what is known."""
         ...
@@ -56,6 +60,9 @@ class _Straight:
     def open(self, key: str) -> Wire:  # noqa: ARG002 - there is only one
         return _introduced(self._address, self._address.places[0], self._timeout_s)
 
+    def leads_to(self, place: Place) -> bool:
+        return place == self._address.places[0]
+
     def lost(self) -> None:
         pass  # a name is resolved with every connection
 
@@ -66,11 +73,14 @@ class _BySentinel:
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._sentinels = list(address.places)
+        self._sentinels = address.places
         self._primary: Place | None = None
 
     def known(self, key: str) -> Place | None:  # noqa: ARG002 - all keys are there
         return self._primary
+
+    def leads_to(self, place: Place) -> bool:
+        return place == self._primary
 
     def lost(self) -> None:
         self._primary = None
@@ -78,7 +88,7 @@ class _BySentinel:
     def open(self, key: str) -> Wire:  # noqa: ARG002 - all keys are there
         failure: LinkError | None = None
         tried: set[Place] = set()
-        for sentinel in tuple(self._sentinels):
+        for sentinel in self._sentinels:
             try:
                 primary = self._ask(sentinel)
                 if primary in tried:
@@ -88,8 +98,8 @@ class _BySentinel:
             except LinkError as error:
                 failure = error
                 continue
-            self._sentinels.remove(sentinel)
-            self._sentinels.insert(0, sentinel)
+            others = (one for one in self._sentinels if one != sentinel)
+            self._sentinels = (sentinel, *others)
             self._primary = primary
             return wire
         raise failure or explained("SENTINELS", self._address)
@@ -146,6 +156,9 @@ class _BySlot:
             if first <= slot <= last:
                 return place
         return None
+
+    def leads_to(self, place: Place) -> bool:
+        return any(place == primary for _, _, primary in self._primaries)
 
     def lost(self) -> None:
         self._primaries = ()

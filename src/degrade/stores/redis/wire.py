@@ -33,21 +33,54 @@ FAILURES = (exceptions.RedisError, OSError, UnicodeError, ssl.SSLError)
 _MOST_BYTES_AT_ONCE = 32_768
 
 
+class _Bounded:
+    """A socket whose reads all together end at one moment, however slowly the bytes trickle in."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._end: float | None = None
+
+    def give_up_at(self, end: float) -> None:
+        self._end = end
+        self._sock.settimeout(_left(end))
+
+    def settimeout(self, timeout_s: float | None) -> None:
+        self._end = None
+        self._sock.settimeout(timeout_s)
+
+    def recv(self, size: int) -> bytes:
+        if self._end is not None:
+            self._sock.settimeout(_left(self._end))
+        return self._sock.recv(size)
+
+    def recv_into(self, buffer: Any) -> int:
+        if self._end is not None:
+            self._sock.settimeout(_left(self._end))
+        return self._sock.recv_into(buffer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
 class _Timed:
-    """A connection whose patience can be changed between two replies."""
+    """A connection of redis-py that is given a moment to end at, not a timeout for each step."""
 
     _sock: Any
 
-    def be_patient_for(self, timeout_s: float) -> None:
+    def give_up_at(self, end: float) -> None:
         if self._sock is None:
             raise exceptions.ConnectionError("the connection was closed")
-        self._sock.settimeout(timeout_s)
+        self._sock.give_up_at(end)
 
     def hang_up(self) -> None:
         sock = self._sock
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self) -> Any:  # for redis-py it is a socket
+        connect: Any = super()
+        return _Bounded(connect._connect())  # noqa: SLF001 - made to be overridden
 
 
 class _Tcp(_Timed, redis.Connection):
@@ -116,13 +149,13 @@ class Wire:
     def send(self, commands: Sequence[Command], end: float) -> None:
         connection = self._connection
         packed = connection.pack_commands(commands)
-        connection.be_patient_for(_left(end))
+        connection.give_up_at(end)
         connection.send_packed_command(packed, check_health=False)
 
     def reply(self, end: float) -> Any:
         """Return the next reply; an error that the server sent is returned, not raised."""
         connection = self._connection
-        connection.be_patient_for(_left(end))
+        connection.give_up_at(end)
         try:
             return connection.read_response()
         except exceptions.ResponseError as error:

@@ -94,6 +94,8 @@ def test_tls_is_checked_unless_it_is_turned_off():
         ("unix://:s3cret@run/x.sock", "absolute path"),
         ("redis://", "a host is missing"),
         ("redis://:s3cret@h h", "letters that no host has"),
+        ("redis://:s3cret@h..x", "letters that no host has"),
+        (f"redis://:s3cret@{'h' * 64}/0", "letters that no host has"),
         ("redis://:s3cret@h:x", "a port is no number"),
         ("redis://:s3cret@h:70000", "a port is no number"),
         ("redis://u:s3cret?1@h", "as %3F"),
