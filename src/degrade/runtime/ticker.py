@@ -91,7 +91,8 @@ class Ticker(Worker):
         last, self._last = self._last, self._monotonic()
         if calls or called:
             self._idle = 0
-            runtime.rest(asleep=False)
+            if not called:
+                runtime.rest(asleep=False)
             wait_s = (self._last - last) * BATCH_CALLS / max(1, calls)
             return BUSY_S if called else min(BUSY_S, max(FLOOD_S, wait_s))
         self._idle += 1

@@ -32,6 +32,7 @@ class ByHand:
 
     Attributes:
         waited_s: What the last round asked to wait.
+        called: Whether the last round was called for, rather than its time was up.
     """
 
     def __init__(self, runtime: Runtime, clock: ManualClock) -> None:
@@ -41,13 +42,14 @@ class ByHand:
         runtime._courier = HandCourier(runtime)
         runtime.rest(asleep=False)
         self.waited_s = BUSY_S
+        self.called = False
 
     def round(self) -> None:
         """Wait as the thread would, for the time or the bell, and do one round."""
-        called = self.ticker.bell.wait(0)
-        if not called:
+        self.called = self.ticker.bell.wait(0)
+        if not self.called:
             self.clock.advance(self.waited_s)
-        self.waited_s = self.ticker.round(called=called)
+        self.waited_s = self.ticker.round(called=self.called)
 
     def sleep(self) -> None:
         """Do rounds until it sleeps."""
@@ -137,8 +139,17 @@ def test_a_flag_that_is_adopted_while_it_sleeps_rouses_it_at_its_first_call(hand
     late = degradable("late", fallback=[default(0)])(lambda: 1)
     late()
     hand.round()
-    assert not hand.asleep
+    assert hand.called
     assert not hand.watch("late").gate.shut
+
+
+def test_it_does_not_fall_asleep_over_what_a_call_just_left(hand: ByHand):
+    feed = degradable("feed", fallback=[default(0)])(lambda: 1)
+    assert hand.runtime.rest(asleep=True)
+    hand.runtime.rest(asleep=False)
+    feed()
+    assert not hand.runtime.rest(asleep=True)
+    assert not hand.watch("feed").gate.shut
 
 
 # ------------------------------------------------------------------ what rouses it
@@ -178,6 +189,7 @@ def test_asking_for_a_flag_and_a_block_rouse_it_too(hand: ByHand, how: str):
         with flag.call() as call:
             assert not call.degraded
     hand.round()
+    assert hand.called
     assert not hand.asleep
 
 
@@ -192,9 +204,9 @@ def test_answers_of_a_flag_that_is_held_degraded_are_counted_however_it_sleeps(
     )
     hand.sleep()
     assert feed() == 1
-    assert hand.watch("feed").flag.degraded
     hand.round()
-    assert not hand.asleep
+    assert hand.called
+    assert hand.watch("feed").flag.degraded
     (stats,) = hand.runtime.stats()
     assert stats.calls["degraded"] == 1
     assert hand.watch("feed").gate.still
@@ -229,6 +241,7 @@ def test_calls_that_are_found_by_who_reads_the_figures_rouse_it_when_they_trip_t
     hand.runtime.stats()
     assert hand.watch("feed").state.phase == "degraded"
     hand.round()
+    assert hand.called
     assert not hand.asleep
 
 
@@ -286,5 +299,5 @@ def test_a_runtime_that_is_closed_in_its_sleep_opens_the_gates(hand: ByHand):
     hand.sleep()
     hand.runtime.close()
     assert not hand.watch("feed").gate.shut
-    assert feed() == 1
     assert not hand.runtime.rest(asleep=True)
+    assert feed() == 1
