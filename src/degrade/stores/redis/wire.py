@@ -48,15 +48,15 @@ class _Bounded:
         self._end = None
         self._sock.settimeout(timeout_s)
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, *flags: int) -> bytes:
         if self._end is not None:
             self._sock.settimeout(_left(self._end))
-        return self._sock.recv(size)
+        return self._sock.recv(size, *flags)
 
-    def recv_into(self, buffer: Any) -> int:
+    def recv_into(self, buffer: Any, *more: int) -> int:
         if self._end is not None:
             self._sock.settimeout(_left(self._end))
-        return self._sock.recv_into(buffer)
+        return self._sock.recv_into(buffer, *more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
