@@ -259,7 +259,7 @@ def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):
         (["level", "release", "--for", "1m", "-r", "x"], 2, "no duration"),
         (["level", "3", "--for", "1m", "-r", "x", "--now"], 2, "level release"),
         (["--namespace", "a/b", "status"], 2, "namespace"),
-        (["--store", "redis://u:s3cret@h", "status"], 2, "redis://u:***@h"),
+        (["--store", "redis://u:s3cret@h/0?db=s3cret", "status"], 2, "redis://u:***@h"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )  # fmt: skip
