@@ -9,6 +9,7 @@ import pytest
 
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState
+from degrade.errors import StoreError
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.store import RedisStore
 from degrade.testing.store_records import change, hold, standing
@@ -165,3 +166,36 @@ def test_an_own_change_acts_here_though_nothing_can_be_read_after_it(servers: Se
     servers.network.touched = lambda server, late_s: servers.network.cut("client-1", cut=True)
     store.change(change(feed=hold("off")))
     assert [standing(state) for state in heard if state is not None] == [{"feed": "off"}]
+
+
+def test_a_change_that_only_a_hint_told_survives_another_of_the_same_epoch(servers: Servers):
+    listening, operator = servers.store(), servers.store()
+    operator.change(change(ads=hold("degraded")))
+    listening.read()
+    before = servers.network.primary.copy()
+    servers.clock.advance(1)
+    operator.change(change(feed=hold("off")))
+    servers.hear(listening)
+    servers.network.primary.promote(before)
+    servers.clock.advance(1)
+    servers.store().change(change(search=hold("off")))
+    found = {"ads": "degraded", "feed": "off", "search": "off"}
+    assert polled(servers, listening) == found
+    assert standing(servers.store().read()) == found
+
+
+def test_what_a_hand_wrote_raises_no_epoch_before_it_is_adopted(servers: Servers):
+    store = servers.store()
+    epoch = store.read().epoch
+    servers.network.primary.write([("HSET", KEYS.holds, "feed", "off")])
+    transact = servers.network.primary.transact
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise StoreError("read-only")
+
+    servers.network.primary.transact = refused  # type: ignore[method-assign, assignment]
+    found = store.read()
+    assert (standing(found), found.epoch) == ({"feed": "off"}, epoch)
+    servers.network.primary.transact = transact  # type: ignore[method-assign]
+    found = store.read()
+    assert (standing(found), found.epoch) == ({"feed": "off"}, epoch + 1)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from degrade.core.agreement import change_id
 from degrade.core.records import ControlState, Event, Hold, Release
 from degrade.core.words import HoldMode
+from degrade.stores.apply import digest
 
 __all__ = ("MOST_BYTES", "Hint", "applied", "hint_of", "parsed")
 
@@ -29,6 +31,7 @@ class Hint(BaseModel):
 
     Attributes:
         incarnation, epoch: Of the store, after the change.
+        change: The digest that tells it from another change of this epoch; see `change_id`.
         flag: The one flag (or `*`) whose hold changed; None when something else did.
         mode: Of its hold; None when it was released.
         dial, until: Of its hold.
@@ -40,16 +43,23 @@ class Hint(BaseModel):
     v: Literal[1] = 1
     incarnation: str
     epoch: int
+    change: str | None = Field(default=None, pattern="^[0-9a-f]{8}$")
     flag: str | None = None
     mode: HoldMode | None = None
     dial: float = 1.0
     until: float | None = None
     now: bool = False
 
+    @property
+    def trail(self) -> tuple[str, ...]:
+        """What it adds to the trail of the store."""
+        return () if self.change is None else (change_id(self.epoch, self.change),)
+
 
 def hint_of(state: ControlState, events: tuple[Event, ...]) -> bytes:
     """Return the hint of a change that led to a state, at most `MOST_BYTES` long."""
-    hint = Hint(incarnation=state.incarnation, epoch=state.epoch)
+    change = digest(events[-1])[:8] if events else None
+    hint = Hint(incarnation=state.incarnation, epoch=state.epoch, change=change)
     if len(events) == 1 and events[0].flag is not None and events[0].type in _SINGLE:
         flag = events[0].flag
         hold, release = state.holds.get(flag), state.released.get(flag)

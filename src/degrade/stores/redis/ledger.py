@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from degrade.clock import Clock
-from degrade.core.agreement import Standing, judged
+from degrade.core.agreement import Standing, judged, trail_of
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
 from degrade.stores.apply import Head, Written
@@ -91,7 +91,7 @@ class Ledger:
         self._lock = threading.Lock()  # of what follows; never held during a round trip
         self._known: View | None = None
         self._known_at = float("-inf")
-        self._hinted: tuple[ControlState, float] | None = None
+        self._hinted: tuple[View, float] | None = None
         self._given: tuple[str, int] | None = None
         self._strikes = 0
         self._ahead_s: float | None = None
@@ -191,12 +191,15 @@ class Ledger:
         with self._lock:
             known = self._known
             if known is not None and hint is not None:
-                latest = known.state if self._hinted is None else self._hinted[0]
-                if latest.incarnation == hint.incarnation and hint.epoch <= latest.epoch:
+                latest = known if self._hinted is None else self._hinted[0]
+                before, life = latest.state, latest.life
+                if before.incarnation == hint.incarnation and hint.epoch <= before.epoch:
                     return
-                state = hints.applied(latest, hint, now=self.now())
+                state = hints.applied(before, hint, now=self.now())
                 if state is not None:
-                    self._hinted = (state, self._clock.monotonic())
+                    life = replace(life, trail=trail_of(life.trail, hint.trail))
+                    found = replace(latest, state=state, life=life)
+                    self._hinted = (found, self._clock.monotonic())
         hear(state)
         if state is not None:
             self._given = None  # a hint may overtake a read that knew more: it is read once more
@@ -270,8 +273,7 @@ class Ledger:
     def _latest(self) -> View | None:
         """Return what was read last, and heard since: a store that shows less has lost it."""
         with self._lock:
-            known, hinted = self._known, self._hinted
-        return known if known is None or hinted is None else replace(known, state=hinted[0])
+            return self._known if self._hinted is None else self._hinted[0]
 
     def _look(self) -> View:
         keys = self._keys
@@ -324,7 +326,7 @@ class Ledger:
             if asked_at >= self._known_at:
                 self._known, self._known_at = found, asked_at
                 if self._hinted is not None and (
-                    asked_at > self._hinted[1] or found.state.epoch >= self._hinted[0].epoch
+                    asked_at > self._hinted[1] or found.state.epoch >= self._hinted[0].state.epoch
                 ):
                     self._hinted = None
         self._strikes = 0
@@ -350,15 +352,13 @@ class Ledger:
         self, known: View | None, found: View, standing: Standing, asked_at: float
     ) -> ControlState:
         """Return what is in force when nothing can be written."""
+        base = found.state if known is None else known.state
         if standing is Standing.TAKE:
-            self._learn(found, asked_at)
-            base = found.state
-        elif known is None:
-            nameless = found.state.incarnation or "unwritten"
-            base = found.state.model_copy(update={"incarnation": nameless})
-        else:
-            base = known.state
-        return adopted(base, found.head, found.by_hand, writer=self._writer, now=self.now()).state
+            base = self._learn(found, asked_at)
+        elif known is None and not base.incarnation:
+            base = base.model_copy(update={"incarnation": "unwritten"})
+        made = adopted(base, found.head, found.by_hand, writer=self._writer, now=self.now())
+        return made.state.model_copy(update={"epoch": base.epoch})
 
     def _commit(
         self,

