@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 from degrade.core.records import (
     ControlState,
@@ -234,8 +235,7 @@ class Fleet(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class Blob(NamedTuple):
     """One snapshot on its way into a tier.
 
     Attributes:
@@ -281,8 +281,7 @@ class Blobs(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlagStats:
+class FlagStats(NamedTuple):
     """One flag's figures, all counted since the process started.
 
     Attributes:
@@ -322,7 +321,7 @@ class FlagStats:
     drops: Mapping[str, int]
     captures_skipped: Mapping[str, int]
     ladder: tuple[RungKind, ...] | None = None
-    sharing: Mapping[Sharing, int] = field(default_factory=dict)
+    sharing: Mapping[Sharing, int] = MappingProxyType({})
 
 
 class StatsSource(Protocol):

@@ -5,8 +5,7 @@ Times are monotonic seconds. What each event does is in the table of `degrade.co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from degrade.core.words import Phase
 
@@ -25,8 +24,7 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breach:
+class Breach(NamedTuple):
     """The verdict on the calls of this epoch is a breach.
 
     Attributes:
@@ -40,8 +38,7 @@ class Breach:
     draw: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetBreach:
+class FleetBreach(NamedTuple):
     """A verdict of the fleet began; it is told once, whatever the calls of this instance say.
 
     Attributes:
@@ -55,8 +52,7 @@ class FleetBreach:
     draw: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecovering:
+class FleetRecovering(NamedTuple):
     """The holder of the probe lease kept the first step, or the fleet's verdict is over.
 
     Attributes:
@@ -69,8 +65,7 @@ class FleetRecovering:
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
+class Calls(NamedTuple):
     """Calls ended that were admitted in `epoch`; good ones kept every limit."""
 
     now: float
@@ -79,8 +74,7 @@ class Calls:
     bad: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """Time went by.
 
     Attributes:
@@ -95,8 +89,7 @@ class Tick:
     may_probe: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldEnded:
+class HoldEnded(NamedTuple):
     """An `off` or `degraded` hold, a level or a lease ended.
 
     Attributes:
@@ -112,8 +105,7 @@ class HoldEnded:
     cause: str = "an order ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleared:
+class Cleared(NamedTuple):
     """A human asked for full traffic at once."""
 
     now: float
@@ -123,8 +115,7 @@ class Cleared:
 Event = Breach | FleetBreach | FleetRecovering | Calls | Tick | HoldEnded | Cleared
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(NamedTuple):
     """Effect: tell that the machine moved.
 
     Attributes:
@@ -149,8 +140,7 @@ class Transition:
     probe: Literal["kept", "failed"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClearWindow:
+class ClearWindow(NamedTuple):
     """Effect: empty the windows of the verdict; what they hold was admitted before."""
 
 

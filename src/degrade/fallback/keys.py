@@ -20,7 +20,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from difflib import get_close_matches
 from enum import Enum
 from inspect import Parameter
 from typing import Any
@@ -235,6 +234,8 @@ def _check_names(key: tuple[str, ...], target: Target) -> None:
     known = tuple(target.signature.parameters)
     for name in key:
         if name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
             close = get_close_matches(name, known, n=1)
             hint = (
                 f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"

@@ -25,16 +25,14 @@ from typing import TYPE_CHECKING, Final
 from degrade.core.words import Sharing
 from degrade.fallback.base import Call
 from degrade.fallback.keys import Key
-from degrade.fallback.memory import Capture
 from degrade.fallback.shared import SharedTier
 from degrade.fallback.snapshots import BoundSnapshot, Found
 
 if TYPE_CHECKING:
-    from degrade.runtime.courier import Courier
     from degrade.runtime.runtime import Runtime
     from degrade.runtime.troubles import Troubles
 
-__all__ = ("Asker", "Question", "asker_of", "keep_for_all")
+__all__ = ("Asker", "Question", "asker_of")
 
 MOST_WORKERS: Final = 2
 MOST_OPEN: Final = 64
@@ -313,20 +311,6 @@ def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:
         threads=runtime.threads,
         troubles=runtime.troubles,
     )
-
-
-def keep_for_all(runtime: Runtime, courier: Courier, capture: Capture) -> None:
-    """Let the courier put a capture into memory, and offer it to the fleet.
-
-    One that was made before the store's time was known does not have it, and stays here.
-    """
-    asker, memory, stamped = runtime.asker, runtime.tier, runtime.orders.known
-
-    def keep() -> None:
-        if memory.insert(capture) and stamped and asker is not None:
-            asker.tier.offer(capture)
-
-    courier.put("insert", keep, dropped=lambda: memory.drop(capture))
 
 
 def _in_event_loop() -> bool:

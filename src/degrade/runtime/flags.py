@@ -6,7 +6,6 @@ it: `Flag.bind` hands every guard and wrapper of the flag the watch of that runt
 
 from __future__ import annotations
 
-import difflib
 import logging
 import sys
 import threading
@@ -286,6 +285,8 @@ def flag(name_or_function: str | Callable[..., Any]) -> Flag:
         )
     found = _registry.flags.get(name_or_function)
     if found is None:
+        import difflib  # noqa: PLC0415 - for a mistake alone
+
         close = difflib.get_close_matches(str(name_or_function), _registry.flags, n=3)
         hint = (
             f"did you mean {', '.join(map(repr, close))}?"

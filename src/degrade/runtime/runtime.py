@@ -22,13 +22,17 @@ from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
 from degrade.ports import FlagStats, Store
 from degrade.runtime import slot
-from degrade.runtime.asker import asker_of, keep_for_all
 from degrade.runtime.courier import Courier
 from degrade.runtime.figures import draft_of, report_of, stats_of
 from degrade.runtime.flags import Flag, declared
 from degrade.runtime.heartbeat import Heartbeat
-from degrade.runtime.listener import Listener
-from degrade.runtime.member import Member
+from degrade.runtime.joining import (
+    asker_for,
+    keep_for_all,
+    listener_for,
+    member_for,
+    saver_for,
+)
 from degrade.runtime.orders import Orders
 from degrade.runtime.recoveries import obeyed, recoveries
 from degrade.runtime.ticker import Ticker, yield_to_others
@@ -39,7 +43,7 @@ from degrade.units import Duration, seconds
 
 if TYPE_CHECKING:
     from degrade.core.records import ControlState, FlagReport
-    from degrade.runtime.saver import Saver
+    from degrade.runtime.listener import Listener
     from degrade.stores.local import LocalHolds
     from degrade.stores.saved import SavedState
 
@@ -98,20 +102,15 @@ class Runtime:
         self.troubles = Troubles(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._rng = random.Random() if rng is None else rng
-        self.saver: Saver | None = None
-        if saved is not None:
-            from degrade.runtime.saver import Saver  # noqa: PLC0415 - a fleet's, and slow to import
-
-            self.saver = Saver(saved, self, self._rng)
+        self.saver = saver_for(self, saved, self._rng)
         self._lock = threading.RLock()
         self._watches: dict[str, Watch] = {}
-        fleet = self.store.fleet
-        self.member = None if fleet is None else Member(self, fleet, self._rng)
+        self.member = member_for(self, self._rng)
         self._courier = Courier(self)
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
         self._closed = False
-        self.asker = asker_of(self, snapshot_wait_s)
+        self.asker = asker_for(self, snapshot_wait_s)
         self._before: Runtime | None = None
         self._inline_at = 0.0
         self.heartbeat = Heartbeat(self)
@@ -195,9 +194,7 @@ class Runtime:
             if self.saver is not None and self._courier.alive:
                 self._courier.began.wait(_BEGIN_WITHIN_S)
                 self.recall()
-            if self.member is not None and self.threads == "background":
-                self._listener = Listener(self, self.member.fleet)
-                self._listener.try_start()
+            self._listener = listener_for(self)
             atexit.register(self.close)
             self.rest(asleep=False)
 
@@ -403,7 +400,7 @@ class Runtime:
         self._lock = threading.RLock()
         self._courier = Courier(self)
         self.tier.after_fork()
-        self.asker = self.asker and asker_of(self, self.asker.wait_s)
+        self.asker = self.asker and asker_for(self, self.asker.wait_s)
         self._ticker = self._listener = None
         self._asleep = self.threads == "background"
         self.heartbeat.undeclared = self.newsworthy = True

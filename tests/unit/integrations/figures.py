@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from degrade.core.words import Mode, Phase, RungKind
 from degrade.ports import FlagStats
 
@@ -18,7 +16,7 @@ STEADY = FlagStats(
 
 def flag(**changes):
     """Return the figures of a flag: steady, unless told otherwise."""
-    return dataclasses.replace(STEADY, **changes)
+    return STEADY._replace(**changes)
 
 
 class Figures:

@@ -129,7 +129,7 @@ def test_buckets_are_cumulative_and_the_last_one_is_the_count():
 
 
 def test_a_bound_that_a_source_leaves_out_holds_what_the_one_below_holds():
-    sparse = dataclasses.replace(RANKING, durations={0.01: 40, math.inf: 93})
+    sparse = RANKING._replace(durations={0.01: 40, math.inf: 93})
     found = samples(Fixed((sparse,)))
     name = "degrade_call_duration_seconds_bucket"
 
@@ -139,8 +139,7 @@ def test_a_bound_that_a_source_leaves_out_holds_what_the_one_below_holds():
 
 
 def test_a_flag_that_was_never_called_starts_its_known_series_at_zero():
-    fresh = dataclasses.replace(
-        RANKING,
+    fresh = RANKING._replace(
         calls={},
         primary={},
         rungs={},
@@ -165,14 +164,14 @@ def test_a_flag_that_was_never_called_starts_its_known_series_at_zero():
 
 @given(st.lists(st.text(), unique=True, max_size=5))
 def test_any_name_can_be_scraped_and_reads_back_as_itself(names):
-    flags = tuple(dataclasses.replace(RANKING, name=name) for name in names)
+    flags = tuple(RANKING._replace(name=name) for name in names)
     dials = {labels for metric, labels in samples(Fixed(flags), "") if metric == "degrade_dial"}
 
     assert dials == {(("flag", name),) for name in names}
 
 
 def test_a_name_that_utf_8_cannot_carry_does_not_end_the_scrape():
-    found = samples(Fixed((dataclasses.replace(RANKING, name="a\ud800b"),)), "")
+    found = samples(Fixed((RANKING._replace(name="a\ud800b"),)), "")
 
     assert of(found, "degrade_dial", flag="a\\ud800b") == 0.95
 

@@ -1,0 +1,72 @@
+"""What a runtime has only with a store that joins several hosts: loaded when there is one."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from degrade.fallback.memory import Capture
+
+if TYPE_CHECKING:
+    from degrade.runtime.asker import Asker
+    from degrade.runtime.courier import Courier
+    from degrade.runtime.listener import Listener
+    from degrade.runtime.member import Member
+    from degrade.runtime.runtime import Runtime
+    from degrade.runtime.saver import Saver
+    from degrade.stores.saved import SavedState
+
+__all__ = ("asker_for", "keep_for_all", "listener_for", "member_for", "saver_for")
+
+
+def member_for(runtime: Runtime, rng: random.Random) -> Member | None:
+    """Return the runtime's part in its fleet."""
+    fleet = runtime.store.fleet
+    if fleet is None:
+        return None
+    from degrade.runtime.member import Member  # noqa: PLC0415 - see the module
+
+    return Member(runtime, fleet, rng)
+
+
+def listener_for(runtime: Runtime) -> Listener | None:
+    """Return a listener that runs, if a thread can be started."""
+    if runtime.member is None or runtime.threads != "background":
+        return None
+    from degrade.runtime.listener import Listener  # noqa: PLC0415 - see the module
+
+    listener = Listener(runtime, runtime.member.fleet)
+    listener.try_start()
+    return listener
+
+
+def asker_for(runtime: Runtime, wait_s: float) -> Asker | None:
+    """Return what asks the tier that the fleet shares for snapshots."""
+    if runtime.store.blobs is None:
+        return None
+    from degrade.runtime.asker import asker_of  # noqa: PLC0415 - see the module
+
+    return asker_of(runtime, wait_s)
+
+
+def saver_for(runtime: Runtime, saved: SavedState | None, rng: random.Random) -> Saver | None:
+    """Return what keeps the last known state in a file."""
+    if saved is None:
+        return None
+    from degrade.runtime.saver import Saver  # noqa: PLC0415 - see the module
+
+    return Saver(saved, runtime, rng)
+
+
+def keep_for_all(runtime: Runtime, courier: Courier, capture: Capture) -> None:
+    """Let the courier put a capture into memory, and offer it to the fleet.
+
+    One that was made before the store's time was known does not have it, and stays here.
+    """
+    asker, memory, stamped = runtime.asker, runtime.tier, runtime.orders.known
+
+    def keep() -> None:
+        if memory.insert(capture) and stamped and asker is not None:
+            asker.tier.offer(capture)
+
+    courier.put("insert", keep, dropped=lambda: memory.drop(capture))
