@@ -314,12 +314,15 @@ class Guard:
         if self.snapshot is None or key is None:
             return
         runtime = current()
-        admitted_s = runtime.store_now() - (watch.clock() - start)
-        captured = self.snapshot.capture(
-            key, result, admitted_s=start, wall_s=admitted_s, epoch=watch.state.epoch
-        )
-        if captured is not None:
-            runtime.keep(captured)
+        try:
+            admitted_s = runtime.store_now() - (watch.clock() - start)
+            captured = self.snapshot.capture(
+                key, result, admitted_s=start, wall_s=admitted_s, epoch=watch.state.epoch
+            )
+            if captured is not None:
+                runtime.keep(captured)
+        except Exception:  # noqa: BLE001 - a store of others, or a bug of ours: the result stands
+            runtime.troubles.note("capture")
 
     def _capture_late(
         self, watch: Watch, key: Key | None, scope: Scope, start: float, result: Any

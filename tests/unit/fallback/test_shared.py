@@ -248,10 +248,17 @@ def test_a_capture_admitted_before_a_void_is_not_sent_after_it(one, shelf, clock
     one.tier.send()
     assert shelf.bodies == {}
     assert one.counts == {"unsent": 1}
-    clock.advance(1)
-    one.keep([Story(1, [])], "u1")  # within `refresh`, but of another life
+
+
+def test_after_a_void_a_key_is_sent_again_at_once(one, shelf, clock):
+    one.keep([Story(1, [])], "u1")
     one.tier.send()
-    assert len(shelf.bodies) == 1
+    clock.advance(1)
+    one.memory.void("feed", clock.monotonic())
+    clock.advance(1)
+    one.keep([Story(2, [])], "u1")  # within `refresh`, but what was sent is void
+    one.tier.send()
+    assert shelf.batches == [1, 1]
 
 
 # ------------------------------------------------------------------ the queue
@@ -340,6 +347,24 @@ def test_what_the_store_does_not_take_is_sent_later_unless_something_newer_came(
     u1, u2 = (shelf.bodies[place] for place in sorted(shelf.bodies))
     assert b'"id":2' in u1
     assert b'"id":1' in u2
+
+
+def test_what_came_while_a_batch_failed_is_newer_than_the_batch(one, shelf, clock, monkeypatch):
+    def slow(blobs):
+        clock.advance(30)
+        one.keep([Story(2, [])], "u1")
+        raise StoreError("no answer in time")
+
+    one.keep([Story(1, [])], "u1")
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf, "put", slow)
+        with pytest.raises(StoreError):
+            one.tier.send()
+    one.tier.send()
+    (body,) = shelf.bodies.values()
+    assert b'"id":2' in body
+    assert one.counts == {"unsent": 1, "sent": 1}
+    assert one.tier.waiting_bytes == 0
 
 
 def test_one_that_is_too_large_for_the_way_holds_nobody_up_for_long(one, shelf, clock, monkeypatch):

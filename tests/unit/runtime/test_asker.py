@@ -232,10 +232,8 @@ def test_before_the_time_of_the_store_is_known_nothing_is_sent_or_asked(fleet: F
     fn = guarded()
     slot.swap(fleet.one)
     fn("u1")
-    ill.add("u1")
-    fn("u1")
-    fleet.one.tier.void("feed", fleet.clock.monotonic())
-    fn("u1")
+    ill.add("u2")
+    assert fn("u2") == ["nothing"]
     assert fleet.shelf.asked == []
     fleet.one.refresh()
     fleet.clock.advance(1)
@@ -328,6 +326,19 @@ def test_sending_takes_its_time_and_is_not_lost_with_an_error(fleet: Fleet):
     assert len(fleet.shelf.bodies) == 1
 
 
+def test_a_store_that_cannot_tell_the_time_loses_no_result(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+):
+    def broken() -> float:
+        raise OSError("what time?")
+
+    fn = guarded()
+    fleet.here(fleet.one)
+    monkeypatch.setattr(fleet.store, "now", broken)
+    assert fn("u1") == ["for u1"]
+    assert fleet.one.troubles.counts["capture"] == 1
+
+
 def test_functions_whose_names_mean_nothing_elsewhere_are_not_shared(fleet: Fleet):
     tenant = "red"
 
@@ -366,6 +377,25 @@ def test_two_functions_of_one_flag_with_one_name_are_not_shared(fleet: Fleet):
     assert first("u1") is None
     assert second("u1") is None
     assert fleet.shelf.bodies == {}
+
+
+def test_after_a_pause_one_question_at_a_time_is_open_until_one_is_answered(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+):
+    fn = guarded()
+    warm(fleet, fn)
+    fleet.shelf.sick = True
+    fn("u1")
+    fleet.clock.advance(asker.PAUSE_S)
+    asked: list[str] = []
+
+    def meanwhile(flag: str, key: str, *, within_s: float) -> None:
+        asked.append(key)
+        fn(f"v{len(asked)}")  # another call, while this question is open
+
+    monkeypatch.setattr(fleet.shelf, "get", meanwhile)
+    fn("u2")
+    assert len(asked) == 1
 
 
 def test_at_most_so_many_questions_are_open(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
