@@ -37,6 +37,7 @@ READY = """
 current().adopt_all()
 feed("warm")
 until(lambda: current().orders.known)
+current().asker.wait_s = 10.0  # what is shown here is what is found, however busy the machine is
 """
 
 SENDS = """
