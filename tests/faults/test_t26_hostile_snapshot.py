@@ -116,7 +116,7 @@ def test_hostile_values_are_ignored_and_counted_with_bounded_memory(
 ):
     figures.about("T26 hostile_snapshot", "pickle, 100 MB, bombs, deep and damaged JSON in Redis")
     names = [*HOSTILE, "hash"]
-    env = {"STORE": redis_server.url, "NAMES": "|".join([*names, "good"])}
+    env = {"STORE": f"{redis_server.url}?timeout=10s", "NAMES": "|".join([*names, "good"])}
     captured = run(APP + CAPTURES, tmp_path, **env)
     assert captured.code == 0, captured.stderr
     with redis.Redis.from_url(redis_server.url) as client:
