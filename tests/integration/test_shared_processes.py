@@ -65,7 +65,9 @@ tell(anybody=feed("u1"), ran=ran, sharing=sharing())
 
 
 def program(server: RedisServer, home: Path, text: str) -> Done:
-    done = run("import asyncio\n" + text, home, STORE=f"{server.url}?timeout=10s", PYTHONPATH=str(home))
+    done = run(
+        "import asyncio\n" + text, home, STORE=f"{server.url}?timeout=10s", PYTHONPATH=str(home)
+    )
     assert done.code == 0, done.stderr
     return done
 
