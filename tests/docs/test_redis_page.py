@@ -18,6 +18,10 @@ from degrade.core.records import (
     LevelOrder,
     Release,
 )
+from degrade.fallback.base import Target
+from degrade.fallback.codecs import Codec
+from degrade.fallback.rungs import snapshot
+from degrade.fallback.snapshots import BoundSnapshot
 from degrade.stores.redis.fields import INCARNATION, _Written
 from degrade.stores.redis.fleet import _cause, _vote
 from degrade.stores.redis.hints import MOST_BYTES, Hint, parsed
@@ -47,7 +51,7 @@ def examples() -> dict[str, str]:
 
 
 def test_every_example_is_of_a_record_that_is_checked_here():
-    assert set(examples()) == {*RECORDS, "vote", "hint"}
+    assert set(examples()) == {*RECORDS, "vote", "hint", "snapshot"}
     assert PAGE.count("```json") == len(examples())
 
 
@@ -71,6 +75,22 @@ def test_the_example_of_a_vote_and_of_a_hint_are_what_is_sent():
     section = PAGE.partition("### hint")[2].partition("###")[0]
     assert {"flag", "mode", "dial", "until", "now"} <= Hint.model_fields.keys()
     assert all(f"`{name}`" in section for name in ("flag", "mode", "dial", "until", "now"))
+
+
+def test_the_example_of_a_snapshot_is_what_lies_there():
+    def ranked_feed(user: str) -> list[str]:
+        return ["first story", "second story"]
+
+    ranked_feed.__module__, ranked_feed.__qualname__ = "shop.feed", "ranked_feed"
+    target = Target.of(ranked_feed, "feed")
+    rung = snapshot(max_age="1h").bind(target)
+    assert isinstance(rung, BoundSnapshot)
+    key = rung.keys.key(("ana",), {}, None)
+    assert key is not None
+    body = Codec(target).encode(
+        ranked_feed("ana"), key=rung.text(key), created=1795576316.2448483, epoch=4
+    )
+    assert examples()["snapshot"] == body.decode()
 
 
 def test_what_a_hand_may_write_is_in_the_table():
