@@ -5,13 +5,15 @@ Run as `python -m tests.faults.app '{"store": "redis://...", ...}'` and driven b
     {"do": "mark", "phase": "frozen"}   begin a phase
     {"do": "behave", "how": "fail"}     what the functions do from now on: ok, fail or slow
     {"do": "ports", "ports": [6379]}    where the sockets lead that are counted
+    {"do": "calls"}                     how many were made in this phase
+    {"do": "log"}                       the lines that were logged
     {"do": "state"}                     how every flag is answered now, and since when
     {"do": "report"}                    everything recorded so far
     {"do": "stop"}                      end; the exit code is 0
 
 Every line is answered by one. Each thread calls the bare function and the guarded one by turns, so
-that what the library adds is measured beside what the machine does. With `"kind": "control"` nothing
-is guarded and the library is not imported: that process shows what the machine does by itself.
+that what the library adds is measured beside what the machine does. With `"store": null` nothing is
+guarded and the library is not imported: that process shows what the machine does by itself.
 """
 
 from __future__ import annotations
@@ -242,15 +244,32 @@ def state(recorder: Recorder) -> dict[str, Any]:
     }
 
 
+def answer(recorder: Recorder, order: dict[str, Any]) -> dict[str, Any]:
+    """Do what is to be done with the records, and say what there is to say."""
+    match order["do"]:
+        case "mark":
+            recorder.mark(order["phase"])
+        case "calls":
+            return {"calls": len(recorder.phase.bare)}
+        case "log":
+            return {"log": recorder.log.lines}
+        case "state":
+            return state(recorder)
+        case "report":
+            return recorder.told()
+    return {"at": time.monotonic()}
+
+
 def main(options: dict[str, Any]) -> None:
     recorder, dependency = Recorder(), Dependency(options["takes_s"])
     logging.getLogger().addHandler(recorder.log)
     logging.getLogger().setLevel(logging.INFO)
     ports = frozenset(options["ports"])
-    control = options["kind"] == "control"
+    control = options["store"] is None
+    work = dependency.awork if options["kind"] == "async" else dependency.work
     guarded: Functions = (
-        {"bare": dependency.work} if control else guard(options, dependency)
-    )  # in a control, the same function twice
+        dict.fromkeys(options["flags"], work) if control else guard(options, dependency)
+    )
     load = Load(recorder, dependency, guarded, rate=options["rate"])
     imported_s = time.monotonic() - BEGUN
     first = options["kind"] == "sync" and load._judged(next(iter(guarded.values())))
@@ -277,24 +296,13 @@ def main(options: dict[str, Any]) -> None:
     )
     for line in sys.stdin:
         order = json.loads(line)
-        match order["do"]:
-            case "mark":
-                recorder.mark(order["phase"])
-                tell(at=time.monotonic())
-            case "behave":
-                dependency.how = order["how"]
-                tell(at=time.monotonic())
-            case "ports":
-                ports = frozenset(order["ports"])
-                tell(at=time.monotonic())
-            case "calls":
-                tell(calls=len(recorder.phase.guarded))
-            case "state":
-                tell(**state(recorder))
-            case "report":
-                tell(**recorder.told())
-            case "stop":
-                break
+        if order["do"] == "stop":
+            break
+        if order["do"] == "ports":
+            ports = frozenset(order["ports"])
+        elif order["do"] == "behave":
+            dependency.how = order["how"]
+        tell(**answer(recorder, order))
     load.stopping.set()
     for thread in threads:
         thread.join(5.0)

@@ -40,7 +40,7 @@ class Worker:
     """One process of the application."""
 
     def __init__(self, options: Mapping[str, Any], env: Mapping[str, str], home: Path) -> None:
-        self.kind = str(options["kind"])
+        self.control = options["store"] is None
         self._answers: Queue[str] = Queue()
         self._stderr = home / f"stderr-{uuid.uuid4().hex[:8]}"
         with self._stderr.open("wb") as stderr:
@@ -134,7 +134,7 @@ class Application:
         store: str | Sequence[str],
         *,
         workers: int = 2,
-        threads: int = 3,
+        threads: int = 2,
         kind: str = "sync",
         rate: float = 40.0,
         takes_s: float = 0.002,
@@ -155,7 +155,7 @@ class Application:
             "flags": list(flags), "ports": list(ports), "recovery": dict(recovery or QUICK),
         }  # fmt: skip
         self._options = [{**common, "store": url, "kind": kind} for url in stores]
-        self._control_options = {**common, "store": "", "kind": "control"} if control else None
+        self._control_options = {**common, "store": None, "kind": kind} if control else None
         kept = {name: value for name, value in os.environ.items() if "DEGRADE_" not in name}
         home = str(self.home)
         self._env = {**kept, "HOME": home, "DEGRADE_LOCAL": home, "XDG_STATE_HOME": home}
@@ -257,11 +257,30 @@ class Application:
         until(all_have_it, within_s=within_s, every_s=0.02, what=f"{flag} to be {mode}")
         return time.monotonic()
 
+    def await_fresh(self, *, younger_s: float = 2.0, within_s: float = PATIENCE_S) -> float:
+        """Wait until the state of every process is young, and return when that was seen."""
+
+        def fresh() -> bool:
+            ages = [state["state_age_s"] for state in self.states()]
+            return all(age is not None and age < younger_s for age in ages)
+
+        until(fresh, within_s=within_s, every_s=0.02, what="a fresh state everywhere")
+        return time.monotonic()
+
+    def await_word(self, words: str, *, within_s: float = PATIENCE_S) -> None:
+        """Wait until every process has logged a line with these words."""
+
+        def told() -> bool:
+            logs = [worker.ask("log")["log"] for worker in self.workers]
+            return all(any(words in line for _, line in lines) for lines in logs)
+
+        until(told, within_s=within_s, every_s=0.05, what=f"{words!r} to be logged")
+
     def reports(self) -> list[dict[str, Any]]:
         """Return what every process recorded, the control's last if there is one."""
         for worker in self.everyone:
             worker.send("report")
         return [
-            {**worker.answer(), "kind": worker.kind, "stderr": worker.stderr, "pid": worker.pid}
+            {**worker.answer(), "control": worker.control, "stderr": worker.stderr}
             for worker in self.everyone
         ]

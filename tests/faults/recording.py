@@ -25,19 +25,23 @@ class Phase:
 
     Attributes:
         bare: Seconds that the bare function took, a number a call.
-        guarded: Seconds that the guarded one took right before or after.
+        guarded: Seconds that the guarded one took right before or after, where it ran.
+        degraded: The same where the ladder answered.
         lag: Seconds by which the event loop was late, sampled every few milliseconds.
         classes: Flag and answer (`full`, `degraded`, `raised`) to calls.
+        seconds, cpu_s: How long it lasted, and the processor time that this process used in it.
         most: The highest seen of what is sampled: age of the state, sockets, threads, lateness.
     """
 
     def __init__(self) -> None:
         self.bare: list[float] = []
         self.guarded: list[float] = []
+        self.degraded: list[float] = []
         self.lag: list[float] = []
         self.classes: Counter[str] = Counter()
         self.most: dict[str, float] = {}
         self.seconds = 0.0
+        self.cpu_s = 0.0
 
     def at_most(self, name: str, value: float) -> None:
         self.most[name] = max(value, self.most.get(name, 0.0))
@@ -46,10 +50,12 @@ class Phase:
         return {
             "bare": [round(value, 6) for value in self.bare],
             "guarded": [round(value, 6) for value in self.guarded],
+            "degraded": [round(value, 6) for value in self.degraded],
             "lag": [round(value, 6) for value in self.lag],
             "classes": dict(self.classes),
             "most": dict(self.most),
             "seconds": self.seconds,
+            "cpu_s": self.cpu_s,
         }
 
 
@@ -62,7 +68,9 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
-        self.lines.append((time.monotonic(), text[:300]))
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f" [{type(record.exc_info[1]).__name__}: {record.exc_info[1]}]"
+        self.lines.append((time.monotonic(), text[:500]))
 
 
 class Recorder:
@@ -76,22 +84,23 @@ class Recorder:
         self.changes: list[tuple[float, str, str]] = []
         self.last: dict[str, tuple[str, float]] = {}
         self.log = LogLines()
-        self._since = time.monotonic()
+        self._since, self._cpu = time.monotonic(), time.process_time()
         self._lock = threading.Lock()
         threading.excepthook = self._thread_died
 
     def mark(self, name: str) -> None:
         """Begin a phase; calls count for the phase in which they began."""
-        now = time.monotonic()
+        now, cpu = time.monotonic(), time.process_time()
         self.phase.seconds += now - self._since
-        self._since = now
+        self.phase.cpu_s += cpu - self._cpu
+        self._since, self._cpu = now, cpu
         self.phase = self.phases.setdefault(name, Phase())
 
     def call(
         self, phase: Phase, flag: str, began: float, answer: str, bare_s: float, guarded_s: float
     ) -> None:
         phase.bare.append(bare_s)
-        phase.guarded.append(guarded_s)
+        (phase.degraded if answer == "degraded" else phase.guarded).append(guarded_s)
         self.answered(phase, flag, began, answer)
 
     def answered(self, phase: Phase, flag: str, began: float, answer: str) -> None:

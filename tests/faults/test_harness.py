@@ -74,18 +74,18 @@ def test_sockets_are_counted_where_they_lead(redis_server):
     assert sockets_to(port) == 0
 
 
-def report(guarded, *, kind="sync", **more):
+def report(guarded, *, control=False, **more):
     """A report as the application makes it; `guarded` are the latencies of both phases."""
     calm, fault = guarded
 
     def phase(values):
         return {
-            "guarded": values, "bare": [0.002] * len(values), "lag": [], "classes": {},
-            "most": {"sockets": 2, "threads": 5}, "seconds": 1.0,
+            "guarded": values, "bare": [0.002] * len(values), "degraded": [], "lag": [], "classes": {},
+            "most": {"sockets": 2, "threads": 5}, "seconds": 1.0, "cpu_s": 0.1,
         }  # fmt: skip
 
     made = {
-        "kind": kind, "errors": [], "thread_errors": [], "stderr": "", "changes": [],
+        "control": control, "errors": [], "thread_errors": [], "stderr": "", "changes": [],
         "log": [[float(at), "line"] for at in range(10)],
         "phases": {"calm": phase(calm), "fault": phase(fault)},
     }  # fmt: skip
@@ -120,12 +120,42 @@ def test_too_many_connections_are_noticed():
         promises.check([broken()], sockets=1)
 
 
-def test_a_busy_machine_widens_the_limits_by_as_much():
+def test_a_machine_that_slows_everybody_is_no_broken_promise():
     slowed = report(([0.002] * 100, [0.0031] * 100))
-    machine = report(([0.002] * 100, [0.0022] * 100), kind="control")
-    assert promises.check([slowed, machine]).machine == pytest.approx(1.1)
+    busy = report(([0.002] * 100, [0.0025] * 100), control=True)
+    quiet = report(([0.002] * 100, [0.002] * 100), control=True)
+    assert promises.check([slowed, busy]).expected_s == 0.0025
     with pytest.raises(AssertionError, match="slower"):
-        promises.check([slowed, report(([0.002] * 100, [0.002] * 100), kind="control")])
+        promises.check([slowed, quiet])
+    slowed["phases"]["fault"]["bare"] = [0.0025] * 100
+    assert promises.check([slowed, quiet]).expected_s == 0.0025
+
+
+def test_degraded_calls_that_are_slower_than_full_ones_are_noticed():
+    waiting = broken()
+    waiting["phases"]["fault"]["degraded"] = [0.1] * 100
+    with pytest.raises(AssertionError, match="degraded calls"):
+        promises.check([waiting])
+
+
+def test_a_thread_that_spins_is_noticed():
+    spinning = broken()
+    spinning["phases"]["fault"]["cpu_s"] = 0.18
+    with pytest.raises(AssertionError, match="busier"):
+        promises.check([spinning])
+
+
+@pytest.mark.parametrize(("slow", "noticed"), [(1, False), (2, True)])
+def test_two_slow_calls_of_each_hundred_are_noticed_and_a_burst_is_not(slow, noticed):
+    calm = [0.002] * 1000
+    each = ([0.002] * (100 - slow) + [0.05] * slow) * 10
+    burst = [0.002] * 600 + [0.05] * 400
+    assert promises.check([report((calm, burst))]).ratio == 1.0
+    if noticed:
+        with pytest.raises(AssertionError, match="slower"):
+            promises.check([report((calm, each))])
+    else:
+        assert promises.check([report((calm, each))]).ratio == 1.0
 
 
 def test_lines_are_counted_over_the_worst_minute():

@@ -89,10 +89,16 @@ class RedisServer:
 
     # ------------------------------------------------------------------ life
 
-    def start(self) -> Self:
-        """Start it, on another port when somebody was faster, and wait until it answers."""
+    def start(self, *, config: Mapping[str, str] | None = None, loading: bool = False) -> Self:
+        """Start it, on another port when somebody was faster, and wait until it answers.
+
+        Args:
+            config: Replaces these lines of its configuration from now on.
+            loading: Return as soon as it takes connections, while it loads its data.
+        """
+        self._config |= config or {}
         for tries_left in reversed(range(_TRIES)):
-            if self._try_to_start():
+            if self._try_to_start(loading=loading):
                 return self
             taken = "Address already in use" in self.log()
             if self._chosen or self._unix or not taken or not tries_left:
@@ -239,19 +245,28 @@ class RedisServer:
 
     # ------------------------------------------------------------------ inside
 
-    def _try_to_start(self) -> bool:
+    def _try_to_start(self, *, loading: bool) -> bool:
         self._write_config()
         process = self._process = ServerProcess(
             [self._binaries.server, str(self.home / "redis.conf"), *self._mode],
             log=self.home / "log",
             env=self._binaries.environment,
         )
-        until(lambda: not process.running or self._ready(process), every_s=0.003, what="a start")
+        ready = self._listens if loading else self._ready
+        until(lambda: not process.running or ready(process), every_s=0.003, what="a start")
         return process.running
 
     def _ready(self, process: ServerProcess) -> bool:
         """Say whether this process answers, and not another one that has its port."""
         return bool(_READY.search(process.logged())) and self.answers()
+
+    def _listens(self, process: ServerProcess) -> bool:
+        """Say whether somebody takes connections there, while this process has not ended."""
+        try:
+            self._connect().close()
+        except OSError:
+            return False
+        return process.running
 
     def _place(self) -> list[str]:
         if self._unix:
