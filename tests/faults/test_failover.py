@@ -1,0 +1,94 @@
+"""A primary that is replaced: by Sentinel or in a cluster, on purpose or because it is gone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.faults import promises
+from tests.faults.steps import (
+    A_SECOND,
+    CONVERGED_S,
+    FLAGS,
+    HELD,
+    followed,
+    hold_one,
+    holds,
+)
+from tests.servers.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+
+def ports(fleet):
+    return [server.port for server in fleet.servers]
+
+
+def steps_down(server):
+    """Wait until a server no longer takes itself for the primary."""
+    until(
+        lambda: server.info("replication")["role"] == "slave",
+        within_s=30.0, every_s=0.05, what="the old primary to step down",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["moved", "killed", "frozen"])
+def test_everybody_follows_the_new_primary_of_the_sentinels(
+    application, sentinel_trio, figures, how
+):
+    figures.about(f"T17 sentinel {how}", f"the primary is {how}, down-after is a second")
+    app = application(sentinel_trio.url, flags=FLAGS, ports=ports(sentinel_trio))
+    old = sentinel_trio.primary
+    hold_one(old, app)
+    old.cli("WAIT", 1, 5_000)
+    app.gather("calm", calls=3 * A_SECOND)
+    begun = app.mark("fault")
+    if how == "moved":
+        new = sentinel_trio.failover()
+        steps_down(old)  # until then it takes orders, which are lost
+    else:
+        old.kill() if how == "killed" else old.freeze()
+        new = sentinel_trio.await_other_than(old)
+    failed_over = time.monotonic()
+    converged = followed(new, app, after=failed_over)
+    if how == "frozen":
+        old.thaw()  # it still takes itself for the primary
+    app.gather("fault", calls=3 * A_SECOND)
+    assert followed(new, app, after=time.monotonic(), word="normal") < CONVERGED_S
+    app.gather("calm", calls=A_SECOND)
+    reports = app.reports()
+    figures.keep(promises.check(reports))
+    figures.note("until the old primary was out of the way", failed_over - begun, unit="s")
+    figures.note("converged after it", converged, f"{CONVERGED_S} s", unit="s")
+    figures.note("silence in all", converged + failed_over - begun, unit="s")
+    assert converged < CONVERGED_S
+    assert set(promises.answers(reports, ["calm", "fault"], HELD)) == {"degraded"}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["killed", "migrated"])
+def test_everybody_follows_the_slot_in_a_cluster(application, redis_cluster, figures, how):
+    figures.about(f"T18 cluster {how}", f"the node of the keys is {how}, node timeout is 1.5 s")
+    app = application(redis_cluster.url, flags=FLAGS, ports=ports(redis_cluster))
+    key = holds(app)
+    old = redis_cluster.node_of(key).server
+    hold_one(old, app)
+    old.cli("WAIT", 1, 5_000)
+    app.gather("calm", calls=3 * A_SECOND)
+    begun = app.mark("fault")
+    if how == "killed":
+        redis_cluster.kill_node_of(key)
+        new = redis_cluster.await_takeover(key, old)
+    else:
+        new = redis_cluster.migrate_slot_of(key)
+    failed_over = time.monotonic()
+    converged = followed(new, app, after=failed_over)
+    app.gather("fault", calls=3 * A_SECOND)
+    app.gather("calm", calls=A_SECOND)
+    reports = app.reports()
+    figures.keep(promises.check(reports, sockets=3))
+    figures.note("the cluster took", failed_over - begun, unit="s")
+    figures.note("converged after it", converged, f"{CONVERGED_S} s", unit="s")
+    assert converged < CONVERGED_S
+    assert set(promises.answers(reports, ["calm", "fault"], HELD)) == {"degraded"}
