@@ -144,12 +144,12 @@ def sockets_to(ports: frozenset[int]) -> int:
             continue
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
-    found = 0
+    found = set()  # the kernel may list a socket twice while the table changes
     for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
         if words[9] in inodes and int(words[2].rsplit(":", 1)[1], 16) in ports:
-            found += 1
-    return found
+            found.add(words[9])
+    return len(found)
 
 
 def watch(

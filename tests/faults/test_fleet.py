@@ -21,6 +21,7 @@ def fleet(application, redis_server):
     """Three processes, on a server of their own, and the door for humans."""
     app = application(redis_server.url, workers=3)
     store = open_store(redis_server.url, namespace=app.namespace)
+    until(store.flags, what="the flags to be declared")
     yield app, Control(store, actor="ana"), store
     store.close()
 
