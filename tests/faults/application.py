@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -268,11 +269,11 @@ class Application:
         return time.monotonic()
 
     def await_word(self, words: str, *, within_s: float = PATIENCE_S) -> None:
-        """Wait until every process has logged a line with these words."""
+        """Wait until every process has logged a line in which these words (a pattern) are found."""
 
         def told() -> bool:
             logs = [worker.ask("log")["log"] for worker in self.workers]
-            return all(any(words in line for _, line in lines) for lines in logs)
+            return all(any(re.search(words, line) for _, line in lines) for lines in logs)
 
         until(told, within_s=within_s, every_s=0.05, what=f"{words!r} to be logged")
 

@@ -148,8 +148,9 @@ def nonsense(servers: Servers, server: RedisServer, app: Application) -> Iterato
     yield
 
 
+# What is told once a minute is the first trouble: while a server restarts that it is not there.
 CASES: dict[str, tuple[Fault, str, dict[str, str]]] = {
-    "LOADING": (loading, "loads its data", {"enable-debug-command": "yes"}),
+    "LOADING": (loading, "loads its data|cannot be reached", {"enable-debug-command": "yes"}),
     "BUSY": (busy, "script", {}),
     "OOM": (out_of_memory, "memory", {}),
     "NOPERM": (forbidden, "ACL", {}),
