@@ -210,7 +210,6 @@ def test_a_hand_may_write_holds_and_nothing_else(opened: As, redis_server: Redis
         ("resetkeys", "give it the right ~degrade:{NAMESPACE}:*"),
         ("-evalsha", "give it the right +evalsha"),
         ("-hset", "ACL LOG on the server names the right"),
-        ("resetchannels", "give it the right &degrade:{NAMESPACE}:hint"),
     ],
 )
 def test_a_missing_right_is_named(
@@ -223,3 +222,18 @@ def test_a_missing_right_is_named(
         control.hold("feed", "off", for_="30m", reason="x")
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("taken", ["resetchannels", "-publish"])
+def test_without_the_channel_a_change_is_written_and_takes_a_poll(
+    opened: As, redis_server: RedisServer, tmp_path: Path, taken: str
+) -> None:
+    service = opened("shop-service")
+    service.declare([FlagInfo(name="feed")])
+    service.read()
+    redis_server.cli("ACL", "SETUSER", "shop-operator", taken)
+    control = operator(opened("shop-operator"), tmp_path)
+    held = control.hold("feed", "off", for_="30m", reason="x")
+    assert service.changed()
+    assert standing(service.read()) == {"feed": "off"}
+    assert [event.id for event in service.events()] == [held.event]
