@@ -46,7 +46,7 @@ class Hint(BaseModel):
     change: str | None = Field(default=None, pattern="^[0-9a-f]{8}$")
     flag: str | None = None
     mode: HoldMode | None = None
-    dial: float = 1.0
+    dial: float = Field(default=1.0, gt=0, le=1)
     until: float | None = None
     now: bool = False
 

@@ -90,8 +90,9 @@ def test_a_hint_is_obeyed_only_as_the_next_change(change_of):
         b"", b"degraded", b"\xff\x80", b"[]", b"{}", b'{"v":2,"incarnation":"i","epoch":5}',
         b'{"v":1,"incarnation":"i","epoch":"x"}', b"[" * 900, b"x" * 1_000_000,
         b'{"v":1,"incarnation":"i","epoch":5,"flag":"a","mode":"on fire"}',
+        b'{"v":1,"incarnation":"i","epoch":5,"flag":"a","mode":"degraded","dial":7}',
     ],
-    ids=range(10),
+    ids=range(11),
 )  # fmt: skip
 def test_what_is_no_hint_says_nothing(message):
     assert parsed(message) is None
