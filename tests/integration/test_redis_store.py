@@ -288,6 +288,17 @@ def test_a_goodbye_takes_the_vote_along(fleet, redis_server):
     assert beat(fleet[0], "i0") == 2
 
 
+def test_a_vote_that_was_given_up_and_written_late_is_withdrawn(fleet, redis_server):
+    said = report("i0")
+    redis_server.freeze()
+    with pytest.raises(StoreError):
+        fleet[0].fleet.beat(said, {"feed": "p99"})
+    redis_server.thaw()
+    until(lambda: fleet[1].fleet.votes() == {"feed": {"i0": "p99"}}, what="the late vote")
+    fleet[0].fleet.beat(said, {})
+    assert fleet[1].fleet.votes() == {}
+
+
 def test_what_ended_is_swept_by_whoever_comes(fleet, redis_server):
     beat(fleet[1], "i1", "p99")
     redis_server.cli("ZADD", "degrade:{shop}:deadlines", "1", "i1", "1", "feed i1")

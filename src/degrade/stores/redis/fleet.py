@@ -85,6 +85,7 @@ class RedisFleet:
         ]  # fmt: skip
         fresh = now + FORGET_S - quorum.LIVE_S  # the ends of votes lie below it
         commands.append(("ZCOUNT", keys.deadlines, fresh, "+inf"))
+        self._voted = {report.id: gone | fields.keys()}  # also when no reply tells
         result = self._transact([], commands)
         if result is None:
             raise StoreError(f"the store {self._link.url} cannot be used: it answered too late")
