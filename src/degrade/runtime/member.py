@@ -80,15 +80,15 @@ class Member:
                 return ()
             del self._seen[name]
             return self._recover(watch, now)
-        new = seen is None or seen.id != verdict.id
-        self._seen[name] = _Seen(verdict.id, verdict.recovering)
-        if new and not verdict.recovering:
-            watch.may_probe = False
-            draw = self._rng.random()
-            return watch.move([FleetBreach(now=now, cause=verdict.cause, draw=draw)], now)
-        if not new and seen is not None and verdict.recovering and not seen.recovering:
+        shown = _Seen(verdict.id, verdict.recovering)
+        if shown == seen:
+            return ()
+        self._seen[name] = shown
+        if verdict.recovering:  # also one that began and was tried while nothing could be read
             return self._recover(watch, now)
-        return ()
+        watch.may_probe = False
+        draw = self._rng.random()
+        return watch.move([FleetBreach(now=now, cause=verdict.cause, draw=draw)], now)
 
     def jitter(self) -> float:
         """Return a factor that keeps the processes of a fleet out of step."""

@@ -126,13 +126,9 @@ class Runtime:
             if watch is None or watch.flag is not flag:
                 clock = self.clock
                 watch = Watch(
-                    flag,
-                    now=clock.monotonic(),
-                    clock=clock.monotonic,
-                    wall=clock.wall,
-                    store_now=self.store_now,
-                    rng=self._rng,
-                )
+                    flag, now=clock.monotonic(), clock=clock.monotonic, wall=clock.wall,
+                    store_now=self.store_now, rng=self._rng,
+                )  # fmt: skip
                 watch.inline, watch.asleep = self.threads == "inline", self._asleep
                 self.orders.apply_to(watch)
                 if self.saver is not None:
@@ -140,6 +136,8 @@ class Runtime:
                 self._watches[flag.name] = watch
                 self.heartbeat.undeclared = self.newsworthy = True
                 watch.settle()
+                if self.member is not None:
+                    self._told(watch, self.member.obey(watch, clock.monotonic()))
             for rung, guard in enumerate(flag.guards):
                 if guard.snapshot is not None:
                     guard.snapshot.attach(self.tier, rung)
@@ -326,8 +324,10 @@ class Runtime:
         """Obey what a hint told at once; None lets the courier read the store now."""
         if state is None:
             self._courier.poll_now()
-        elif self.orders.take_hinted(state, self.clock.monotonic()):
-            self.obey()
+        else:
+            with self._lock:  # or an older state that is just being taken would come after it
+                if self.orders.take_hinted(state, self.clock.monotonic()):
+                    self.obey()
 
     def _own_change(self, state: ControlState | None) -> None:
         """Act on a change that this process made, at once, in the thread that made it."""
@@ -339,9 +339,10 @@ class Runtime:
             self.troubles.note("store")
 
     def _take(self, state: ControlState, asked_at: float) -> None:
-        self.orders.take(state, asked_at)
-        self.orders.seen(self.clock.monotonic())
-        self.obey()
+        with self._lock:
+            self.orders.take(state, asked_at)
+            self.orders.seen(self.clock.monotonic())
+            self.obey()
 
     def obey(self) -> None:
         """Let every flag obey the orders in force; where one ended, recovery begins."""
@@ -410,6 +411,7 @@ class Runtime:
             state = watch.state
             child = self.adopt(watch.flag)
             child.state = state
+            child.may_probe = not state.fleet  # the lease is the parent's
             child.settle()
 
     def close(self) -> None:
