@@ -57,6 +57,7 @@ def env(tmp_path: Path, redis_server: RedisServer) -> dict[str, str]:
         "DEGRADE_LOCAL": str(tmp_path / "local"),
         "DEGRADE_ACTOR": "ana",
         "PYTHONWARNINGS": "error",
+        "COLUMNS": "200",
     }
 
 
@@ -100,7 +101,7 @@ def test_an_order_is_known_to_have_arrived_or_who_has_not_got_it_is_named(
     degrade: Run, services: list[subprocess.Popen[str]]
 ) -> None:
     until(lambda: heard(degrade, 3), within_s=PATIENCE_S, every_s=0.2)
-    assert "0 of 3 degraded" in degrade("status").stdout
+    until(lambda: "0 of 3 degraded" in degrade("status").stdout, within_s=PATIENCE_S, every_s=0.2)
     done = degrade(*HOLD, "--wait", "99%", "--timeout", "20s")
     assert re.search(r"3 of 3 instances have applied it after [\d.]+m?s", done.stdout)
     assert "3 of 3 degraded" in degrade("status").stdout

@@ -58,8 +58,10 @@ def test_a_reset_ends_connections_and_every_new_one_until_healed(proxy, client):
     proxy.reset()
     with pytest.raises(ConnectionResetError):
         client.recv(100)
-    late = socket.create_connection((proxy.host, proxy.port), timeout=5.0)
-    with late, pytest.raises(ConnectionError):
+    with (
+        pytest.raises(ConnectionError),
+        socket.create_connection((proxy.host, proxy.port), 5) as late,
+    ):
         ask(late)
         ask(late)
     proxy.heal()
