@@ -286,3 +286,13 @@ def test_every_kind_of_address_can_be_operated(
     degrade("release", "feed.ranking", "-r", "repaired", DEGRADE_STORE=patient)
     events = degrade("events", DEGRADE_STORE=patient).stdout
     assert re.findall(r"(hold|released)  feed.ranking  off  by ana", events) == ["hold", "released"]
+
+
+def test_the_commands_to_go_on_with_show_no_password(
+    degrade: Run, redis_server: RedisServer
+) -> None:
+    redis_server.cli("ACL", "SETUSER", "ops", "on", ">hunter2", "~*", "&*", "+@all")
+    store = ("--store", redis_server.url.replace("redis://", "redis://ops:hunter2@"))
+    held = degrade(*store, *HOLD, "--force").stdout
+    assert "redis://ops:***@" in held
+    assert "hunter2" not in held + degrade(*store, "status").stdout

@@ -22,6 +22,7 @@ from degrade.control.looking import WAIT_S
 from degrade.core.records import Event
 from degrade.errors import ConfigError, StoreError
 from degrade.settings import load_settings
+from degrade.stores.urls import redact
 
 __all__ = ("app",)
 
@@ -95,7 +96,11 @@ def options(
     """Read the options that every command shares."""
     given = [
         word
-        for name, value in (("--store", store), ("--namespace", namespace), ("--actor", actor))
+        for name, value in (
+            ("--store", None if store is None else redact(store)),  # it is printed, and logged
+            ("--namespace", namespace),
+            ("--actor", actor),
+        )
         if value is not None
         for word in (name, value)
     ]
