@@ -144,6 +144,18 @@ def test_one_sentinel_that_answers_is_enough(sentinel_trio):
     link.close()
 
 
+def test_a_connection_that_came_too_late_for_one_call_serves_the_next(sentinel_trio):
+    sentinel_trio.sentinels[0].freeze()
+    link = link_of(sentinel_trio.url)
+    with pytest.raises(StoreError):
+        link.read("k", [("GET", "k")])
+    until(lambda: link._route.known("k"), within_s=5, what="the connection")
+    until(lambda: works(link), within_s=5, what="a write")
+    clients = sentinel_trio.primary.cli("CLIENT", "LIST", "TYPE", "normal")
+    assert clients.count("name=degrade ") == 1
+    link.close()
+
+
 def test_an_unknown_service_is_told(sentinel_trio):
     link = link_of(sentinel_trio.url.replace("/fleet/", "/other/"))
     with pytest.raises(StoreError, match="no sentinel could name the primary"):

@@ -206,6 +206,8 @@ class RedisLink:
                     return wire
                 self._lose(wire)
                 continue
+            if None in self._dialings:  # begun when nothing was known: its wire must not be left
+                place = None
             dialing = self._dialings.get(place)
             if dialing is None:
                 dialing = Dialing(lambda: self._route.open(key))
