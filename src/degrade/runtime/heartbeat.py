@@ -30,11 +30,20 @@ class Heartbeat:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._told: str | None = None
         self.undeclared = True
 
     def report(self) -> None:
-        """Write what this process sees, and declare flags that are new."""
+        """Write what this process sees, and declare flags that are new to the store.
+
+        A store that lost everything began another life, in which no flag is declared, so that no
+        operator could hold one.
+        """
         runtime = self._runtime
+        live = runtime.orders.live
+        life = None if live is None else live.incarnation
+        if life != self._told:
+            self._told, self.undeclared = life, True
         runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False
         declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []

@@ -1,0 +1,49 @@
+"""A process whose server lost everything: what it tells the server again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from degrade import Runtime, default, degradable
+from degrade.control import Control
+from degrade.runtime import flags, slot
+from degrade.settings import open_store
+from tests.servers.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def forget_flags() -> Iterator[None]:
+    before, runtime = dict(flags._registry.flags), slot.existing()
+    flags._registry.flags.clear()
+    yield
+    flags._registry.flags.clear()
+    flags._registry.flags.update(before)
+    slot.swap(runtime)
+
+
+def test_a_flag_can_be_held_by_its_name_after_the_server_lost_everything(
+    redis_server, forget_flags
+):
+    @degradable("feed", fallback=[default("nothing")])
+    def feed() -> str:
+        return "ranked"
+
+    operator = open_store(redis_server.url, namespace="shop")
+
+    def declared() -> bool:
+        runtime.tick()
+        return "feed" in operator.flags()
+
+    with Runtime(open_store(redis_server.url, namespace="shop"), threads="manual") as runtime:
+        assert feed() == "ranked"
+        until(declared, what="the flag to be declared")
+        redis_server.restart(empty=True)
+        until(lambda: not operator.flags(), what="an empty server")
+        until(declared, what="the flag to be declared again")
+        Control(operator, actor="ana").hold("feed", "off", for_="5m", reason="wrong")
+        until(lambda: runtime.tick() or feed() == "nothing", what="the hold to arrive")
+    operator.close()
