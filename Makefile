@@ -22,6 +22,11 @@ demo: ## Watch a news feed survive its ranker: frozen, killed, brought back (4 m
 	@.ci/bootstrap demo
 	@$(RUN) -m examples.news_feed $(ARGS)
 
+.PHONY: demo-fleet
+demo-fleet: ## Watch four processes of it follow through Redis, which is frozen and wiped (4 minutes)
+	@.ci/bootstrap demo-fleet
+	@$(RUN) -m examples.news_feed --fleet $(ARGS)
+
 .PHONY: test
 test: ## Run every test, in parallel and in random order
 	@.ci/bootstrap test

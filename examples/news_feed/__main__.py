@@ -1,4 +1,4 @@
-"""Run the demo: `python -m examples.news_feed [--feed FILE_OR_URL] [--out FOLDER]`.
+"""Run the demo: `python -m examples.news_feed [--fleet] [--feed FILE_OR_URL] [--out FOLDER]`.
 
 Exit codes: 0 every check holds, 1 one does not, 2 the demo cannot run, 130 interrupted.
 """
@@ -18,6 +18,7 @@ from degrade.errors import DegradeError
 from examples.news_feed.demo import Demo
 from examples.news_feed.script import ScriptError
 from examples.news_feed.stories import bundled, from_feed
+from examples.news_feed.through_redis.demo import FleetDemo
 
 __all__ = ("main",)
 
@@ -34,8 +35,12 @@ def main() -> int:
     parser.add_argument(
         "--feed", metavar="FILE_OR_URL", help="an RSS or Atom feed instead of the bundled stories"
     )
-    parser.add_argument("--out", type=Path, default=Path("run-output"), help="where results go")
+    parser.add_argument(
+        "--fleet", action="store_true", help="four processes and Redis, which has faults, too"
+    )
+    parser.add_argument("--out", type=Path, help="where results go (run-output)")
     options = parser.parse_args()
+    folder = options.out or Path("run-output", *(["fleet"] if options.fleet else []))
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
@@ -44,7 +49,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         return _refused(console, error)
     try:
-        return asyncio.run(_run(Demo(console, stories, options.out)))
+        demo = FleetDemo if options.fleet else Demo
+        return asyncio.run(_run(demo(console, stories, folder)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("interrupted; every process was stopped")
         return 130
@@ -57,7 +63,7 @@ def _refused(console: Console, error: Exception) -> int:
     return 2
 
 
-async def _run(demo: Demo) -> int:
+async def _run(demo: Demo | FleetDemo) -> int:
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -109,7 +109,7 @@ def newest_stories(user: str) -> Feed:  # noqa: ARG001 - the same for everyone
     message="Stories are shown newest first, without your personal order.",
     sla=SLA(p99="250ms", errors="5%"),
     deadline="180ms",
-    recovery=Recovery(step_time="3s"),
+    recovery=Recovery(step_time="3s", max_cooldown="12s"),
     fallback=[snapshot(max_age="1h", transform=newest_first), default(newest_stories)],
 )
 async def ranked_feed(user: str) -> Feed:
@@ -128,7 +128,7 @@ async def ranked_feed(user: str) -> Feed:
     owner="team-insight",
     sla=SLA(errors="5%"),
     deadline="50ms",
-    recovery=Recovery(step_time="3s"),
+    recovery=Recovery(step_time="3s", max_cooldown="12s"),
     fallback=omit(),
 )
 async def record_view(user: str) -> int:

@@ -1,4 +1,4 @@
-"""What the two feed processes say of themselves, read from the store they share."""
+"""What the feed processes say of themselves, read from the store they share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from degrade.core.records import Event, FlagReport
 from degrade.core.words import Mode, Phase
 from degrade.ports import Store
 
-__all__ = ("FlagState", "Fleet")
+__all__ = ("FlagState", "Fleet", "combined")
 
 _ORDER = (Phase.STEADY, Phase.RECOVERING, Phase.DEGRADED)
 _EVENTS = 100_000
@@ -49,7 +49,9 @@ class Fleet:
         if len(reports) < len(self._pids):
             return {}
         names = set.intersection(*(set(flags) for flags in reports))
-        return {name: _state([flags[name] for flags in reports]) for name in sorted(names)}
+        return {
+            name: combined([_state(flags[name]) for flags in reports]) for name in sorted(names)
+        }
 
     def last_order(self) -> float:
         """Return when the newest change of a human was committed, Unix seconds."""
@@ -60,10 +62,15 @@ class Fleet:
         return self._store.events(limit=_EVENTS)
 
 
-def _state(reports: Sequence[FlagReport]) -> FlagState:
-    modes = [report.mode for report in reports]
+def combined(states: Sequence[FlagState]) -> FlagState:
+    """Return one flag over all processes, from how it stands in each."""
+    modes = [state.mode for state in states]
     return FlagState(
-        phase=max((report.phase for report in reports), key=_ORDER.index),
+        phase=max((state.phase for state in states), key=_ORDER.index),
         mode=next((mode for mode in (Mode.OFF, Mode.DEGRADED) if mode in modes), Mode.NORMAL),
-        dial=sum(report.dial for report in reports) / len(reports),
+        dial=sum(state.dial for state in states) / len(states),
     )
+
+
+def _state(report: FlagReport) -> FlagState:
+    return FlagState(phase=report.phase, mode=report.mode, dial=report.dial)

@@ -3,6 +3,9 @@
 Latency counts from the moment a request was due, so that a stall is felt by every request that
 falls into it. Once a second one line of JSON goes to standard output; every answer goes to a file.
 SIGTERM ends it: nothing more is sent, and it waits for the answers that are still to come.
+
+It is a load balancer, too: a line of JSON on standard input, a list of ports, says where requests
+go from now on. It is answered by `{"ports": [...]}` once no other port has a request under way.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import gc
 import json
 import random
 import signal
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,9 +26,9 @@ from typing import Final, TextIO
 import aiohttp
 
 from examples.news_feed.answers import Answer
+from examples.news_feed.bound import die_with_parent
 from examples.news_feed.classify import Classifier, Kind, Looks, Says, read_headers
 from examples.news_feed.readers import READERS, reader_id
-from examples.news_feed.serve import die_with_parent
 from examples.news_feed.stats import nearest_rank
 from examples.news_feed.stories import load, newest
 
@@ -51,11 +55,16 @@ class Load:
         self._seconds: dict[int, list[tuple[float, Kind]]] = defaultdict(list)
         self._born: dict[str, float] = {}
         self._oldest: dict[int, float] = defaultdict(float)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], int] = {}
 
     def now(self) -> float:
         """Return Unix seconds that never step."""
         return self._wall + time.perf_counter()
+
+    async def send_to(self, ports: Sequence[int]) -> None:
+        """Send to these ports only; return when no other one has a request under way."""
+        self._ports = list(ports)
+        await asyncio.gather(*(task for task, port in self._tasks.items() if port not in ports))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then wait for what is under way."""
@@ -72,8 +81,8 @@ class Load:
                 reader = reader_id(self._random.randrange(READERS))
                 port = self._ports[number % len(self._ports)]
                 task = asyncio.create_task(self._request(session, due, port, reader))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[task] = port
+                task.add_done_callback(self._tasks.pop)
                 number += 1
             await asyncio.gather(*self._tasks)
             telling.cancel()
@@ -132,6 +141,18 @@ class Load:
             second += 1
 
 
+async def _obey(readers: Load) -> None:
+    """Send where standard input says, line by line."""
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
+    )
+    async for line in lines:
+        ports = json.loads(line)
+        await readers.send_to(ports)
+        print(json.dumps({"ports": ports}), flush=True)
+
+
 async def _run(options: argparse.Namespace) -> None:
     stories = load(options.stories)
     stop = asyncio.Event()
@@ -145,7 +166,9 @@ async def _run(options: argparse.Namespace) -> None:
         )
         gc.collect()
         gc.freeze()
+        obeying = asyncio.create_task(_obey(readers))
         await readers.run(stop)
+        obeying.cancel()
 
 
 def main() -> None:

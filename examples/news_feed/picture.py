@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,20 +11,41 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from examples.news_feed.checks import ANALYTICS, FAULTS, RANKING
+from examples.news_feed.judging import ANALYTICS, RANKING
 from examples.news_feed.seconds import Second
 
-__all__ = ("draw",)
+__all__ = ("Span", "draw")
 
 _COLOURS: Final = {
     "full": "#3f7d58", "snapshot": "#d9a441", "default": "#b5651d", "failed": "#b3261e",
 }  # fmt: skip
-_FAULTS: Final = {"freeze": "ranker frozen", "kill": "ranker killed"}
-_ORDERS: Final = (("level", "level_end", "level 3"), ("off", "off_end", "ranking off"))
+_KINDS: Final = {"outage": "#b3261e", "order": "#555555", "store": "#2b6cb0"}
 _LIMIT_MS: Final = 250
 
 
-def draw(seconds: Sequence[Second], marks: Mapping[str, float], started: float, path: Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A time in which something was not as usual; Unix seconds.
+
+    Attributes:
+        name: What is written above it; nothing when empty.
+        kind: An `outage` of the ranker, an operator's `order`, or a fault of the `store`.
+        start, end: When.
+        row: How far above the picture the name stands, lines.
+        shaded: Whether it is shaded, too.
+    """
+
+    name: str
+    kind: str
+    start: float
+    end: float
+    row: int = 0
+    shaded: bool = True
+
+
+def draw(
+    seconds: Sequence[Second], spans: Sequence[Span], started: float, path: Path, *, title: str
+) -> None:
     """Write the picture as PNG."""
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(11, 7), layout="constrained")
@@ -33,11 +55,11 @@ def draw(seconds: Sequence[Second], marks: Mapping[str, float], started: float, 
     _latency(latency, times, seconds)
     _dial(dial, times, seconds)
     for axes in (shares, latency, dial):
-        _spans(axes, marks, started, named=axes is shares)
+        _spans(axes, spans, started, named=axes is shares)
     if times:
         dial.set_xlim(times[0], times[-1] + 1)
     dial.set_xlabel("seconds since the start")
-    figure.suptitle("A news feed while its ranker is frozen, killed and brought back")
+    figure.suptitle(title)
     figure.savefig(path, dpi=130)
 
 
@@ -82,19 +104,17 @@ def _dial(axes: Axes, times: list[float], seconds: Sequence[Second]) -> None:
     axes.legend(loc="upper left", framealpha=0.9)
 
 
-def _spans(axes: Axes, marks: Mapping[str, float], started: float, *, named: bool) -> None:
-    """Shade the outages red and the operator's orders grey, with their names on top."""
-    outages = ((start, end, _FAULTS[start], "#b3261e") for start, end in FAULTS)
-    orders = ((start, end, name, "#555555") for start, end, name in _ORDERS)
-    for start, end, name, colour in (*outages, *orders):
-        if start not in marks or end not in marks:
-            continue
-        left, right = marks[start] - started, marks[end] - started
-        axes.axvspan(left, right, color=colour, alpha=0.13, linewidth=0)
-        axes.axvline(left, color=colour, linewidth=0.8)
-        axes.axvline(right, color=colour, linewidth=0.8, linestyle=":")
-        if named:
-            where = ((left + right) / 2, 1.02)
+def _spans(axes: Axes, spans: Sequence[Span], started: float, *, named: bool) -> None:
+    """Shade each span in the colour of its kind, with its name on top."""
+    for span in spans:
+        colour = _KINDS[span.kind]
+        left, right = span.start - started, span.end - started
+        if span.shaded:
+            axes.axvspan(left, right, color=colour, alpha=0.13, linewidth=0)
+            axes.axvline(left, color=colour, linewidth=0.8)
+            axes.axvline(right, color=colour, linewidth=0.8, linestyle=":")
+        if named and span.name:
+            where = ((left + right) / 2, 1.02 + 0.07 * span.row)
             axes.annotate(
-                name, where, ha="center", va="bottom", color=colour, annotation_clip=False
+                span.name, where, ha="center", va="bottom", color=colour, annotation_clip=False
             )

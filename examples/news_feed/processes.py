@@ -10,12 +10,17 @@ import random
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ("Processes", "free_ports")
+__all__ = ("ONE_THREAD", "Processes", "empty_logs", "free_ports")
+
+ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+"""What keeps numpy from using more threads than the example has cores for."""
 
 _STOP_S: Final = 5.0
 _PORTS: Final = range(20_000, 30_000)
@@ -28,17 +33,30 @@ class Processes:
 
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
         self._logs = logs
-        self._environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment}
         self._running: dict[str, Process] = {}
         atexit.register(self._kill_all)
 
-    async def start(self, name: str, *arguments: str, piped: bool = False) -> Process:
-        """Start `python -m` with the arguments; `piped` lets the caller read its output."""
+    async def start(
+        self,
+        name: str,
+        *arguments: str,
+        piped: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start `python -m` with the arguments.
+
+        Args:
+            name: What to call it.
+            arguments: The module, and its own arguments.
+            piped: Whether the caller reads its output, and may write to its input.
+            environment: Further variables for this one.
+        """
         with (self._logs / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=PIPE if piped else log, stderr=log,
-                env=self._environment, start_new_session=True,
+                stdin=PIPE if piped else DEVNULL, stdout=PIPE if piped else log, stderr=log,
+                env={**self.environment, **(environment or {})}, start_new_session=True,
             )  # fmt: skip
         self._running[name] = process
         return process
@@ -86,10 +104,16 @@ class Processes:
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Run `python -m` with the arguments to its end; return its exit code and its output."""
+        return await self.run_program([sys.executable, "-m", *arguments])
+
+    async def run_program(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Run any command to its end; return its exit code and its output."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=self._environment, start_new_session=True,
+            *command,
+            stdin=DEVNULL, stdout=PIPE, stderr=STDOUT,
+            env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip
         try:
             output, _ = await process.communicate()
@@ -97,6 +121,15 @@ class Processes:
             _signal(process, signal.SIGKILL)
             raise
         return process.returncode or 0, output.decode(errors="replace")
+
+
+def empty_logs(folder: Path) -> Path:
+    """Return the folder for logs in the folder of a run, without those of the last one."""
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for old in logs.glob("*.log"):
+        old.unlink()
+    return logs
 
 
 def _signal(process: Process, what: signal.Signals) -> None:

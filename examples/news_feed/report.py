@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 import degrade
-from examples.news_feed.checks import Check, Run
 from examples.news_feed.classify import Kind
-from examples.news_feed.picture import draw
+from examples.news_feed.judging import Check, Run
+from examples.news_feed.picture import Span, draw
 from examples.news_feed.seconds import Second
 from examples.news_feed.stats import nearest_rank
 
-__all__ = ("late", "summarise", "write")
+__all__ = ("conclude", "late", "summarise", "write")
 
 
 def late(run: Run) -> dict[str, float]:
@@ -47,11 +47,36 @@ def summarise(console: Console, checks: Sequence[Check]) -> None:
     console.print()
 
 
-def write(folder: Path, run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> None:
-    """Write `run.json` and `run.png`."""
-    draw(seconds, run.marks, run.started, folder / "run.png")
-    text = json.dumps(_record(run, seconds, checks), indent=1)
+def write(
+    folder: Path,
+    run: Run,
+    seconds: Sequence[Second],
+    checks: Sequence[Check],
+    *,
+    spans: Sequence[Span],
+    title: str,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `run.json`, with `more` of what a scenario has to tell, and `run.png`."""
+    draw(seconds, spans, run.started, folder / "run.png", title=title)
+    record = _record(run, seconds, checks) | dict(more or {})
+    text = json.dumps(record, indent=1)
     (folder / "run.json").write_text(text + "\n", encoding="utf-8")
+
+
+def conclude(console: Console, folder: Path, run: Run, checks: Sequence[Check]) -> bool:
+    """Print the checks and the verdict; return whether every check holds."""
+    summarise(console, checks)
+    lag = late(run)
+    console.print(
+        f"the load sent its requests at most {lag['most'] * 1e3:.0f} ms late "
+        f"(p99 {lag['p99'] * 1e3:.0f} ms)",
+        highlight=False,
+    )
+    passed = all(check.ok for check in checks)
+    verdict = "[bold green]every check holds[/]" if passed else "[bold red]a check failed[/]"
+    console.print(f"{verdict}: {folder}/run.json, {folder}/run.png")
+    return passed
 
 
 def _record(run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Final
 
 import aiohttp
 
-from examples.news_feed.checks import ANALYTICS, RANKING
 from examples.news_feed.fleet import FlagState, Fleet
+from examples.news_feed.judging import ANALYTICS, RANKING
 from examples.news_feed.processes import Processes
 
 __all__ = ("MARKS", "Script", "ScriptError", "healthy", "until")

@@ -13,7 +13,10 @@ __all__ = ("Second",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """What readers got in a second, and how the flags stood; latencies and ages in seconds."""
+    """What readers got in a second, and how the flags stood; latencies and ages in seconds.
+
+    `state_age` is how old the orders were that the feed processes knew, the oldest of all.
+    """
 
     at: int
     requests: int
@@ -26,16 +29,22 @@ class Second:
     oldest: float | None
     flags: Mapping[str, FlagState]
     notes: tuple[str, ...] = ()
+    state_age: float | None = None
 
     @classmethod
     def joined(
-        cls, told: Mapping[str, Any], flags: Mapping[str, FlagState], notes: tuple[str, ...]
+        cls,
+        told: Mapping[str, Any],
+        flags: Mapping[str, FlagState],
+        notes: tuple[str, ...],
+        state_age: float | None = None,
     ) -> Second:
         """Join a line of the load with the state of the flags in that second."""
         return cls(
             at=told["second"], requests=told["requests"], p50=told["p50"], p99=told["p99"],
             full=told["full"], snapshot=told["snapshot"], default=told["default"],
             bad=told["wrong"] + told["failed"], oldest=told["oldest"], flags=flags, notes=notes,
+            state_age=state_age,
         )  # fmt: skip
 
     def share(self, count: int) -> float:

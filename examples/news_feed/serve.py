@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import signal
-import sys
 
 import uvicorn
 from starlette.types import ASGIApp
 
-__all__ = ("die_with_parent", "serve")
+from examples.news_feed.bound import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the one that started it ends, however it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+__all__ = ("serve",)
 
 
 def serve(app: ASGIApp, port: int) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from degrade.core.records import Event
 from examples.news_feed.answers import Answer, read
-from examples.news_feed.checks import ANALYTICS, RANKING, Run, judge
+from examples.news_feed.checks import judge
 from examples.news_feed.classify import DEGRADED, Kind, Looks, Says
+from examples.news_feed.judging import ANALYTICS, RANKING, Run
 
 RATE = 160
 MARKS = {

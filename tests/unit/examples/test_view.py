@@ -9,9 +9,10 @@ from rich.console import Console
 
 from degrade.core.words import Mode, Phase
 from examples.news_feed.answers import Answer
-from examples.news_feed.checks import ANALYTICS, RANKING, Check, Run
 from examples.news_feed.classify import Kind, Looks
+from examples.news_feed.demo import spans_of
 from examples.news_feed.fleet import FlagState
+from examples.news_feed.judging import ANALYTICS, RANKING, Check, Run
 from examples.news_feed.report import late, summarise, write
 from examples.news_feed.seconds import Second
 from examples.news_feed.view import View
@@ -113,7 +114,8 @@ def test_the_results_are_written_also_of_a_run_that_was_cut_short(tmp_path, mark
     )  # fmt: skip
     known = second(feed_ranking=state(Phase.STEADY), feed_analytics=state(Phase.STEADY))
     seconds = [replace(known, at=at) for at in range(100, 166)]
-    write(tmp_path, run, seconds, [Check(name="holds", ok=False, figure="-")])
+    checks = [Check(name="holds", ok=False, figure="-")]
+    write(tmp_path, run, seconds, checks, spans=spans_of(marks), title="a run")
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["passed"] is False
     assert record["counters"] == {f"{RANKING} full": 3}
