@@ -6,5 +6,6 @@
     ranker        serves the model                      checks    what must hold, judged at the end
     feed          serves readers, guarded by `degrade`  view, picture, report   what you see
 
-Run it with `python -m examples.news_feed`.
+Run it with `python -m examples.news_feed`; with `--fleet` four feed processes follow through
+Redis, which has faults of its own: see `through_redis`.
 """

@@ -40,7 +40,7 @@ class Pace:
     warm_up_s: float = 12.0
     order_s: float = 2.0
     phase_s: float = 2.2
-    cold_s: float = 5.0
+    cold_s: float = 7.0
     well: tuple[Fault, ...] = (Fault.KILLED,) * 5 + (Fault.FROZEN,) * 5
     dead: tuple[Fault, ...] = (Fault.FROZEN, Fault.KILLED) * 4
 
@@ -189,7 +189,7 @@ class FleetScript:
         self._mark("cold_seen")
 
     async def _off(self) -> None:
-        """Turn the ranking off, and let Redis be frozen and wiped under it."""
+        """Turn the ranking off, and let Redis be wiped and frozen under it."""
         self._note(f"degrade hold {RANKING} off --for 5m --wait 99%")
         self.said = await self._order(
             "off", "hold", RANKING, "off", "--for", "5m",
@@ -199,8 +199,8 @@ class FleetScript:
         self._mark("off_known", "the command has returned: every process has applied it")
         await asyncio.sleep(self._pace.order_s)
         self._mark("off_seen")
-        await self._freeze(self._pace.order_s)
         await self._wipe(self._pace.order_s)
+        await self._freeze(self._pace.order_s)
         await asyncio.sleep(self._pace.order_s)
 
     async def _normal_again(self) -> None:

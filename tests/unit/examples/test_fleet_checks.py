@@ -264,7 +264,7 @@ def test_a_cold_process_that_serves_the_default_alone_fails(good):
 
 
 def test_a_cold_process_that_takes_long_to_its_first_snapshot_fails(good):
-    run = changed(good, lambda a: at_cold(a) and a.sent < 36.1, as_kind(Kind.DEFAULT))
+    run = changed(good, lambda a: at_cold(a) and a.sent < 37.1, as_kind(Kind.DEFAULT))
     assert COLD_START in failed(run)
 
 
