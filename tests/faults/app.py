@@ -8,6 +8,7 @@ Run as `python -m tests.faults.app '{"store": "redis://...", ...}'` and driven b
     {"do": "calls"}                     how many were made in this phase
     {"do": "log"}                       the lines that were logged
     {"do": "state"}                     how every flag is answered now, and since when
+    {"do": "shift", "by_s": 3600}       move the time of day, in a process that is `movable`
     {"do": "report"}                    everything recorded so far
     {"do": "stop"}                      end; the exit code is 0
 
@@ -37,6 +38,17 @@ SLOW_S = 0.25
 
 class DependencyDownError(Exception):
     """What the function raises while its dependency is down."""
+
+
+class TimeOfDay:
+    """What `time.time` says in a process whose clock is not to be trusted."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0.0
+        self._true = time.time
+
+    def __call__(self) -> float:
+        return self._true() + self.shift_s
 
 
 class Dependency:
@@ -261,7 +273,9 @@ def answer(recorder: Recorder, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(options: dict[str, Any]) -> None:
-    recorder, dependency = Recorder(), Dependency(options["takes_s"])
+    recorder, dependency, time_of_day = Recorder(), Dependency(options["takes_s"]), TimeOfDay()
+    if options.get("movable"):
+        time.time = time_of_day  # before the library is loaded, which keeps it
     logging.getLogger().addHandler(recorder.log)
     logging.getLogger().setLevel(logging.INFO)
     ports = frozenset(options["ports"])
@@ -302,6 +316,8 @@ def main(options: dict[str, Any]) -> None:
             ports = frozenset(order["ports"])
         elif order["do"] == "behave":
             dependency.how = order["how"]
+        elif order["do"] == "shift":
+            time_of_day.shift_s = order["by_s"]
         tell(**answer(recorder, order))
     load.stopping.set()
     for thread in threads:

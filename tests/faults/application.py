@@ -193,9 +193,9 @@ class Application:
     def everyone(self) -> list[Worker]:
         return [*self.workers, *([self.control] if self.control else [])]
 
-    def add(self, store: str | None = None) -> Worker:
-        """Start one more process."""
-        options = {**self._options[0], **({"store": store} if store else {})}
+    def add(self, store: str | None = None, *, movable: bool = False) -> Worker:
+        """Start one more process, whose time of day can be moved (`shift`) if wanted."""
+        options = {**self._options[0], **({"store": store} if store else {}), "movable": movable}
         worker = Worker(options, self._env, self.home)
         self.workers.append(worker)
         worker.ready()
