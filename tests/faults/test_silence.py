@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -147,5 +148,29 @@ def test_a_paused_redis_slows_no_call(application, redis_server, figures, pause)
     figures.keep(promises.check(reports))
     figures.note("age of the state at the end", max(ages), unit="s")
     figures.note("converged after the pause", converged, f"{CONVERGED_S} s", unit="s")
+    assert converged < CONVERGED_S
+    assert set(promises.answers(reports, ["calm", "fault"], HELD)) == {"degraded"}
+
+
+@pytest.mark.faults
+def test_a_redis_busy_with_one_long_command_slows_no_call(application, servers, figures):
+    figures.about("T15 pause SLEEP", "DEBUG SLEEP for six seconds: nobody is answered meanwhile")
+    server = servers.redis(config={"enable-debug-command": "yes"})
+    app = application(server.url, flags=FLAGS, ports=[server.port])
+    hold_one(server, app)
+    app.gather("calm", calls=4 * A_SECOND)
+    app.mark("fault")
+    busy = threading.Thread(target=server.cli, args=("DEBUG", "SLEEP", 6))
+    busy.start()
+    app.gather("fault", calls=5 * A_SECOND)
+    ages = [state["state_age_s"] for state in app.states()]
+    busy.join()
+    converged = followed(server, app, after=time.monotonic())
+    app.gather("calm", calls=2 * A_SECOND)
+    reports = app.reports()
+    figures.keep(promises.check(reports))
+    figures.note("age of the state at the end", max(ages), unit="s")
+    figures.note("converged after the pause", converged, f"{CONVERGED_S} s", unit="s")
+    assert min(ages) > 3.0, "nobody was answered"
     assert converged < CONVERGED_S
     assert set(promises.answers(reports, ["calm", "fault"], HELD)) == {"degraded"}
