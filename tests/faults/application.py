@@ -40,13 +40,20 @@ QUICK: dict[str, Any] = {"cooldown": 0.5, "step_time": 0.3, "step_calls": 3}
 class Worker:
     """One process of the application."""
 
-    def __init__(self, options: Mapping[str, Any], env: Mapping[str, str], home: Path) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        env: Mapping[str, str],
+        home: Path,
+        *,
+        program: str = "tests.faults.app",
+    ) -> None:
         self.control = options["store"] is None
         self._answers: Queue[str] = Queue()
         self._stderr = home / f"stderr-{uuid.uuid4().hex[:8]}"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                bound_to_us([sys.executable, "-W", "error", "-m", "tests.faults.app",
+                bound_to_us([sys.executable, "-W", "error", "-m", program,
                              json.dumps(dict(options))]),
                 cwd=ROOT, env=dict(env), text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
