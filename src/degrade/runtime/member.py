@@ -110,16 +110,16 @@ class Member:
             watch.live = live
 
     def round(self) -> None:
-        """Take the leases of first steps, and count the votes, when it is time."""
+        """Count the votes, when it is time, and take the leases of first steps."""
         runtime = self._runtime
         watches, now = runtime.watched(), runtime.clock.monotonic()
-        self._probes(watches, now)
         voting = any(watch.state.voting for watch in watches)
         every_s = _DECIDE_S if voting else _OTHERS_DECIDE_S * self.jitter()
         if (voting or runtime.orders.verdicts) and now - self._decided >= every_s:
             self._decided = now
             if self.fleet.decide(runtime.instance):
                 runtime.refresh()
+        self._probes(watches, now)
 
     def _probes(self, watches: Iterable[Watch], now: float) -> None:
         """Take, or keep, the leases of first steps; while the store is away, do without."""

@@ -80,7 +80,7 @@ class _Written(BaseModel):
     dial: float = Field(default=1.0, gt=0, le=1)
     actor: str = BY_HAND
     reason: str = NO_REASON
-    until: float | None = None
+    until: float | None = Field(default=None, allow_inf_nan=False)
     for_: Duration | None = Field(default=None, alias="for")
 
 

@@ -66,7 +66,7 @@ class Ledger:
         log: The stream of events.
         clock: For the time between two readings of the server's time.
         server_time: Whether the store's time is the server's; else it is the clock's wall time.
-        writer: Who writes what no instance does for itself.
+        writer: Says who writes what no instance does for itself; another one after a fork.
         rng: Randomness of waits and ids.
     """
 
@@ -78,7 +78,7 @@ class Ledger:
         *,
         clock: Clock,
         server_time: bool,
-        writer: str,
+        writer: Callable[[], str],
         rng: random.Random,
     ) -> None:
         self._link = link
@@ -334,7 +334,7 @@ class Ledger:
 
     def _settle(self, known: View | None, found: View, standing: Standing) -> View | None:
         """Write what makes the store whole again; None when another was faster."""
-        now, writer = self.now(), self._writer
+        now, writer = self.now(), self._writer()
         if standing is Standing.TAKE:
             written = adopted(found.state, found.head, found.by_hand, writer=writer, now=now)
             return self._commit(found, written)[1]
@@ -357,7 +357,7 @@ class Ledger:
             base = self._learn(found, asked_at)
         elif known is None and not base.incarnation:
             base = base.model_copy(update={"incarnation": "unwritten"})
-        made = adopted(base, found.head, found.by_hand, writer=self._writer, now=self.now())
+        made = adopted(base, found.head, found.by_hand, writer=self._writer(), now=self.now())
         return made.state.model_copy(update={"epoch": base.epoch})
 
     def _commit(

@@ -77,7 +77,7 @@ class RedisStore:
             self._log,
             clock=SystemClock() if clock is None else clock,
             server_time=server_time,
-            writer=f"{socket.gethostname()}/{os.getpid()}",
+            writer=lambda: f"{socket.gethostname()}/{os.getpid()}",
             rng=random.Random() if rng is None else rng,
         )
         self.fleet = RedisFleet(link, self._keys, self._ledger)

@@ -112,9 +112,9 @@ def test_json_says_more():
     [
         b"", b"on fire", b"degradedd", b"{", b"[]", b"null", b"1", b'{"mode":"on fire"}',
         b'{"mode":"degraded","dial":0}', b'{"mode":"degraded","dial":2}', b'{"mode":"off","dial":0.5}',
-        b'{"mode":"off","for":"soon"}', b"\xff\xfe", b"x" * 100_000, b"[" * 10_000,
+        b'{"mode":"off","until":1e999}', b'{"mode":"off","for":"soon"}', b"\xff\xfe", b"x" * 100_000, b"[" * 10_000,
     ],
-    ids=range(15),
+    ids=range(16),
 )  # fmt: skip
 def test_nonsense_changes_nothing_and_is_shown(body):
     life = a_life(change(feed=hold("off")))
