@@ -136,6 +136,47 @@ def test_the_link_follows_a_failover(sentinel_trio):
     link.close()
 
 
+def test_the_link_leaves_a_primary_that_was_replaced_and_goes_on_answering(sentinel_trio):
+    """Sentinel demotes it only ten seconds after a failover that somebody asked for."""
+    link = link_of(sentinel_trio.url)
+    assert works(link)
+    listener = Listener(link)
+    listener.await_subscription()
+    old = sentinel_trio.primary
+    new = sentinel_trio.failover()
+    until(
+        lambda: works(link) and new.cli("EXISTS", "{k}", "after") and
+        new.cli("CLIENT", "LIST").count("name=degrade") == 2 and
+        "name=degrade" not in old.cli("CLIENT", "LIST"),
+        within_s=5, what="both connections at the new primary, and none at the old one",
+    )  # fmt: skip
+    assert old.info("replication")["role"] == "master", "nothing but the sentinels has told it"
+    listener.await_subscription(2)
+    link.write("{k}", [("PUBLISH", "hint", "after")])
+    listener.await_message(b"after")
+    listener.stop()
+    link.close()
+
+
+def test_who_leads_is_asked_over_one_connection_that_ends_with_the_link(sentinel_trio, servers):
+    first, second, _ = sentinel_trio.sentinels
+    one, other = servers.proxy(first), servers.proxy(second)
+    link = link_of(f"redis+sentinel://127.0.0.1:{one.port},127.0.0.1:{other.port}/fleet")
+    looked = set()
+    until(
+        lambda: works(link) and len(looked.add(link._looked_at) or looked) > 3,
+        every_s=0.05, what="three looks",
+    )  # fmt: skip
+    until(lambda: one.connections == 1, what="no more than one connection")
+    assert one.accepted == 2, "one to find the primary, and the one that is kept"
+    first.freeze()
+    until(lambda: works(link) and other.connections == 1, what="one to another sentinel")
+    first.thaw()
+    until(lambda: one.connections == 0, what="the end of that to the first")
+    link.close()
+    until(lambda: other.connections == 0, what="the end of the connection")
+
+
 def test_one_sentinel_that_answers_is_enough(sentinel_trio):
     sentinel_trio.sentinels[0].freeze()
     sentinel_trio.sentinels[1].kill()
@@ -247,6 +288,33 @@ def test_a_server_that_is_no_cluster_is_told(redis_server):
 
 
 # ---------------------------------------------------------------- forks
+
+TOLD = """
+from degrade.stores.redis.client import link_of
+
+def sockets():
+    import glob
+    return {{os.readlink(fd) for fd in glob.glob("/proc/self/fd/*") if os.path.exists(fd)
+             and os.readlink(fd).startswith("socket:")}}
+
+link = link_of({url!r})
+until(lambda: link.write("k", [("SET", "k", "v")]) and len(sockets()) == 2)
+until(lambda: not link._looking)
+pid = os.fork()
+if pid == 0:
+    kept = sockets()
+    until(lambda: link.write("k", [("SET", "k", "v")]) and len(sockets()) == 2)
+    tell(kept=len(kept))
+    os._exit(0)
+tell(code=os.waitpid(pid, 0)[1], reads=link.read("k", [("GET", "k")])[0].decode())
+"""
+
+
+def test_a_forked_child_lets_go_of_the_sentinel_too(sentinel_trio, tmp_path):
+    done = run(TOLD.format(url=sentinel_trio.url), tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.all == {"kept": 0, "code": 0, "reads": "v"}
+
 
 FORKED = """
 from degrade.stores.redis.client import link_of

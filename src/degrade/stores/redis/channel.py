@@ -11,11 +11,11 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator
 
-from degrade.stores.redis.address import Address
+from degrade.stores.redis.address import Address, Place
 from degrade.stores.redis.dialing import Dialing
 from degrade.stores.redis.failures import LinkError, explained
 from degrade.stores.redis.route import Route
-from degrade.stores.redis.wire import FAILURES, Wire
+from degrade.stores.redis.wire import FAILURES, OLDEST_S, Wire
 
 __all__ = ("Ear",)
 
@@ -26,9 +26,6 @@ _LOOK_UP_S = 1.0
 
 _QUIET_S = 2.0
 """Silence after which a sign of life is asked for."""
-
-_OLDEST_S = 300.0
-"""A connection lives at most so long: a name may lead elsewhere since."""
 
 _BACK_OFF_S = (0.2, 1.0)
 _SETTLED_S = 5.0
@@ -56,12 +53,20 @@ class Ear:
         self._address = address
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
+        self._left: Wire | None = None
         self._told_at: float | None = None
 
     def interrupt(self) -> None:
         """Wake the thread that listens; it asks whether to stop."""
         wire = self._wire
         if wire is not None:
+            wire.interrupt()
+
+    def move_to(self, place: Place) -> None:
+        """Subscribe anew, unless it is there already that we listen; from whatever thread."""
+        wire = self._wire
+        if wire is not None and wire.place != place:
+            self._left = wire
             wire.interrupt()
 
     def let_go(self) -> None:
@@ -97,6 +102,9 @@ class Ear:
             self._subscribe(wire)
             yield None
             yield from self._heard(wire, over)
+        except LinkError:
+            if self._left is not wire:
+                raise
         finally:
             self._wire = None
             wire.close()
@@ -122,7 +130,7 @@ class Ear:
         raise failure
 
     def _heard(self, wire: Wire, over: Callable[[], bool]) -> Iterator[bytes]:
-        oldest = wire.since + random.uniform(0.8, 1.0) * _OLDEST_S
+        oldest = wire.since + random.uniform(0.8, 1.0) * OLDEST_S
         quiet_since = time.monotonic()
         asked_at: float | None = None
         while not over() and quiet_since < oldest:

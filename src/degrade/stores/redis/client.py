@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from degrade.stores.redis.dialing import Dialing
 from degrade.stores.redis.failures import explained
 from degrade.stores.redis.link import Check, Command, Transacted, Word
 from degrade.stores.redis.route import route_of
-from degrade.stores.redis.wire import FAILURES, Wire, shaped
+from degrade.stores.redis.wire import FAILURES, OLDEST_S, Wire, shaped
 from degrade.units import Duration, seconds
 
 __all__ = ("RedisLink", "link_of")
@@ -30,8 +30,8 @@ __all__ = ("RedisLink", "link_of")
 T = TypeVar("T")
 
 _TIMEOUT: Duration = "300ms"
-_OLDEST_S = 300.0
-"""A connection lives at most so long: a name may lead elsewhere since."""
+_LOOK_AROUND_S = 0.7
+"""Who can be asked where the primary is, is asked at most so often: with each poll of a second."""
 
 
 class RedisLink:
@@ -44,11 +44,14 @@ class RedisLink:
     Guarantees:
         Every failure is a `StoreError` that says what to do and shows no secret. No call takes
         longer than its timeout, also while another thread waits for a server or a name server.
-        At most two connections, in a cluster one for each primary in use and one. Nothing is
-        sent twice. Safe from several threads, and in forked children, which connect anew.
+        At most two connections, in a cluster one for each primary in use and one; and one to a
+        sentinel, which is asked about once a second, while calls are made, who the primary is:
+        a primary that was replaced is left also when it goes on answering. Nothing is sent
+        twice. Safe from several threads, and in forked children, which connect anew.
 
     Cost:
-        Blocks for a round trip; connects at the first use, in a thread of its own.
+        Blocks for a round trip; connects at the first use, in a thread of its own, and asks the
+        sentinel in another.
     """
 
     def __init__(self, address: Address, *, timeout: Duration | None = None) -> None:
@@ -57,11 +60,13 @@ class RedisLink:
             timeout = address.timeout_s or _TIMEOUT
         self._timeout_s = seconds(timeout, what="timeout")
         self._route = route_of(address, timeout_s=self._timeout_s)
-        self._oldest_s = random.uniform(0.8, 1.0) * _OLDEST_S
+        self._oldest_s = random.uniform(0.8, 1.0) * OLDEST_S
         self._lock = threading.Lock()
         self._wires: dict[Place, Wire] = {}
         self._dialings: dict[Place | None, Dialing] = {}
         self._ears: list[Ear] = []
+        self._looking = False
+        self._looked_at = 0.0
         self._closed = False
         follow_forks(self)
 
@@ -175,7 +180,7 @@ class RedisLink:
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
-        self._dialings = {}  # their threads are the parent's
+        self._dialings, self._looking = {}, False  # their threads are the parent's
         ears, self._ears = self._ears, []
         for ear in ears:
             ear.let_go()
@@ -203,6 +208,7 @@ class RedisLink:
             wire = None if place is None else self._wires.get(place)
             if wire is not None:
                 if time.monotonic() - wire.since < self._oldest_s and wire.fresh():
+                    self._look_around(wire)
                     return wire
                 self._lose(wire)
                 continue
@@ -226,6 +232,7 @@ class RedisLink:
     def _keep(self, wire: Wire) -> None:
         old = self._wires.get(wire.place)
         self._wires[wire.place] = wire
+        self._looked_at = time.monotonic()  # who made it has just asked
         if old is not None:
             old.close()
         for place in [place for place in self._wires if not self._route.leads_to(place)]:
@@ -242,6 +249,35 @@ class RedisLink:
         for dialing in self._dialings.values():
             dialing.abandon()
         self._wires, self._dialings = {}, {}
+        self._route.hang_up()
+
+    def _look_around(self, used: Wire) -> None:
+        """Begin to ask whether the primary is another by now, if it is time to."""
+        now = time.monotonic()
+        due = now - self._looked_at >= _LOOK_AROUND_S and not self._looking
+        if not (due and self._route.is_told):
+            return
+        self._looked_at, self._looking = now, True
+        try:
+            threading.Thread(
+                target=self._look, args=(used,), name="degrade-dial", daemon=True
+            ).start()
+        except RuntimeError:  # out of threads, or the interpreter ends: the next time, then
+            self._looking = False
+
+    def _look(self, used: Wire) -> None:
+        place = None
+        with suppress(Exception):  # whatever it is, we stay where we are answered, and ask again
+            place = self._route.told()
+        with self._lock:
+            self._looking = False
+            if place not in (None, used.place) and self._wires.get(used.place) is used:
+                self._lose(used)  # first, so that there are never more than two
+            if self._closed:
+                self._drop_all()
+        if place is not None:
+            for ear in tuple(self._ears):
+                ear.move_to(place)
 
     @contextmanager
     def _holding(self, end: float) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Ways to the primary of a key: straight, through the sentinels, or by the slots of a cluster.
 
 Whatever is known of a way is forgotten after every error (`lost`), so that the next connection
-is found anew. `open` may take long and is called in a thread of its own.
+is found anew. `open` and `told` may take long and are called in threads of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from redis.crc import key_slot
 
 from degrade.stores.redis.address import Address, Place, Secrets
 from degrade.stores.redis.failures import LinkError, explained
-from degrade.stores.redis.wire import CLIENT_NAME, FAILURES, Wire
+from degrade.stores.redis.wire import CLIENT_NAME, FAILURES, OLDEST_S, Wire
 
 __all__ = ("Route", "route_of")
 
@@ -39,6 +39,22 @@ class Route(Protocol):
         """Forget what is known."""
         ...
 
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody can be asked where the primary is while all goes well."""
+        ...
+
+    def told(self) -> Place | None:
+        """Ask where the primary is, if there is anybody to ask; raises `LinkError`.
+
+        May take long. Not from two threads at once, but while another one is in `open`.
+        """
+        ...
+
+    def hang_up(self) -> None:
+        """Close the connection that asking keeps, from whatever thread."""
+        ...
+
 
 def route_of(address: Address, *, timeout_s: float) -> Route:
     """Return the way that fits an address; no step of it may take longer than `timeout_s`."""
@@ -49,7 +65,19 @@ def route_of(address: Address, *, timeout_s: float) -> Route:
     return _Straight(address, timeout_s)
 
 
-class _Straight:
+class _Untold:
+    """Who learns only from an error that the primary is another."""
+
+    is_told = False
+
+    def told(self) -> Place | None:
+        return None
+
+    def hang_up(self) -> None:
+        pass
+
+
+class _Straight(_Untold):
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
@@ -68,13 +96,22 @@ class _Straight:
 
 
 class _BySentinel:
-    """Asks the sentinels in turn; the one that answered comes first the next time."""
+    """Asks the sentinels in turn; the one that answered comes first the next time.
+
+    A primary that is moved on purpose answers on until the sentinels demote it, ten seconds later,
+    and so does one that wakes up after it was replaced. So `told` asks again; it asks the
+    sentinel whose word was followed first, since another may know less. It keeps its connection:
+    a new one a second would be a handshake of TLS, and leave sixty ports in TIME_WAIT.
+    """
+
+    is_told = True
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._sentinels = address.places
         self._primary: Place | None = None
+        self._kept: Wire | None = None
 
     def known(self, key: str) -> Place | None:  # noqa: ARG002 - all keys are there
         return self._primary
@@ -98,22 +135,47 @@ class _BySentinel:
             except LinkError as error:
                 failure = error
                 continue
-            others = (one for one in self._sentinels if one != sentinel)
-            self._sentinels = (sentinel, *others)
+            self._put_first(sentinel)
             self._primary = primary
             return wire
         raise failure or explained("SENTINELS", self._address)
 
-    def _ask(self, sentinel: Place) -> Place:
+    def told(self) -> Place | None:
+        failure: LinkError | None = None
+        for sentinel in self._sentinels:
+            try:
+                primary = self._ask(sentinel, keep=True)
+            except LinkError as error:
+                failure = error
+                continue
+            self._put_first(sentinel)
+            return primary
+        raise failure or explained("SENTINELS", self._address)
+
+    def hang_up(self) -> None:
+        wire, self._kept = self._kept, None
+        if wire is not None:
+            wire.close()
+
+    def _put_first(self, sentinel: Place) -> None:
+        others = (one for one in self._sentinels if one != sentinel)
+        self._sentinels = (sentinel, *others)
+
+    def _ask(self, sentinel: Place, *, keep: bool = False) -> Place:
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)
         try:
-            wire = _wire(
-                self._address, sentinel, self._timeout_s, secrets=self._address.sentinel_secrets
-            )
+            wire = self._still_open(sentinel) if keep else None
+            if wire is None:
+                wire = _wire(
+                    self._address, sentinel, self._timeout_s, secrets=self._address.sentinel_secrets
+                )
+            if keep:
+                self._kept = wire
             try:
                 (answer,) = wire.ask([question], time.monotonic() + self._timeout_s)
             finally:
-                wire.close()
+                if not keep:
+                    wire.close()
             if isinstance(answer, Exception):
                 raise answer
             if answer is not None:
@@ -122,7 +184,19 @@ class _BySentinel:
             failure = explained(error, self._address, where=f"sentinel {sentinel}")
         else:
             failure = explained("SENTINELS", self._address, where=f"sentinel {sentinel}")
+        if keep:
+            self.hang_up()
         raise failure
+
+    def _still_open(self, sentinel: Place) -> Wire | None:
+        wire = self._kept
+        if wire is None:
+            return None
+        young = time.monotonic() - wire.since < OLDEST_S
+        if young and wire.place == sentinel and wire.fresh():
+            return wire
+        self.hang_up()
+        return None
 
     def _open_primary(self, place: Place) -> Wire:
         wire = _introduced(self._address, place, self._timeout_s)
@@ -141,7 +215,7 @@ class _BySentinel:
         return wire
 
 
-class _BySlot:
+class _BySlot(_Untold):
     """Asks any node who serves which slots; the nodes it was told of before the ones of the URL."""
 
     def __init__(self, address: Address, timeout_s: float) -> None:

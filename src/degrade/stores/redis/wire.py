@@ -23,12 +23,15 @@ from redis.retry import Retry
 from degrade.stores.redis.address import Address, Place, Secrets
 from degrade.stores.redis.link import Command
 
-__all__ = ("CLIENT_NAME", "FAILURES", "Wire", "shaped")
+__all__ = ("CLIENT_NAME", "FAILURES", "OLDEST_S", "Wire", "shaped")
 
 CLIENT_NAME = "degrade"
 
 FAILURES = (exceptions.RedisError, OSError, UnicodeError, ssl.SSLError)
 """What a wire raises; UnicodeError for words that are no text."""
+
+OLDEST_S = 300.0
+"""A connection lives at most so long: a name may lead elsewhere since."""
 
 _MOST_BYTES_AT_ONCE = 32_768
 
