@@ -199,3 +199,28 @@ def test_what_a_hand_wrote_raises_no_epoch_before_it_is_adopted(servers: Servers
     servers.network.primary.transact = transact  # type: ignore[method-assign]
     found = store.read()
     assert (standing(found), found.epoch) == ({"feed": "off"}, epoch + 1)
+
+
+@pytest.mark.parametrize(
+    "command", [("HSET", KEYS.holds, "a", "off"), ("HDEL", KEYS.holds, "feed")]
+)
+def test_what_a_hand_did_and_nobody_could_adopt_survives_the_loss_of_the_store(
+    servers: Servers, command: tuple[str, ...]
+):
+    store = servers.store()
+    store.change(change(feed=hold("degraded")))
+    servers.clock.advance(1)
+    server = servers.network.primary
+    server.write([command])
+    transact = server.transact
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise StoreError("read-only")
+
+    server.transact = refused  # type: ignore[method-assign, assignment]
+    expected = standing(store.read())
+    server.transact = transact  # type: ignore[method-assign]
+    server.wipe()
+    servers.clock.advance(1)
+    assert polled(servers, store) == expected
+    assert expected == ({"feed": "degraded", "a": "off"} if command[0] == "HSET" else {})

@@ -31,7 +31,7 @@ Invariants of `merged`:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
@@ -54,7 +54,7 @@ __all__ = (
 LINEAGE_CAP = 16
 """Lives that a lineage names; the oldest go first."""
 
-TRAIL_CAP = 16
+TRAIL_CAP = 64
 """Changes that a trail names; the oldest go first."""
 
 
@@ -96,13 +96,13 @@ RecordT = TypeVar("RecordT", Hold, LevelOrder)
 _DatedT = TypeVar("_DatedT", Hold, LevelOrder, Release)
 
 
-def judged(known: tuple[str, int] | None, shown: Life, *, last: str | None = None) -> Standing:
+def judged(known: tuple[str, int] | None, shown: Life, *, trail: Collection[str] = ()) -> Standing:
     """Return what to do with what a store shows.
 
     Args:
         known: Incarnation and epoch of the newest state that was read live; None without one.
         shown: What the store shows now, read after `known` was learnt.
-        last: The newest change of the known state, as in its trail; None if it has none.
+        trail: The newest changes of the known state.
     """
     if not shown.whole or shown.epoch is None:
         blank = shown.empty and shown.markers == (None, None) and shown.epoch is None
@@ -115,7 +115,7 @@ def judged(known: tuple[str, int] | None, shown: Life, *, last: str | None = Non
             return Standing.BACK
     elif shown.lineage.get(incarnation, -1) < epoch:
         return Standing.RESTORE
-    return Standing.RESTORE if went_apart(last, shown.trail) else Standing.TAKE
+    return Standing.RESTORE if went_apart(trail, shown.trail) else Standing.TAKE
 
 
 def change_id(epoch: int, link: str) -> str:
@@ -129,11 +129,16 @@ def trail_of(*trails: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda change: (_epoch_of(change), change))[-TRAIL_CAP:])
 
 
-def went_apart(last: str | None, trail: Sequence[str]) -> bool:
-    """Return whether a change should be in a trail, and is not; False if that cannot be told."""
-    if last is None or not trail or last in trail:
+def went_apart(known: Collection[str], shown: Collection[str]) -> bool:
+    """Return whether a known change should be in the shown trail, and is not.
+
+    A trail is cut at its older end, so of what is not newer than its oldest change nothing can
+    be told.
+    """
+    if not shown:
         return False
-    return _epoch_of(last) > min(map(_epoch_of, trail))
+    oldest = min(map(_epoch_of, shown))
+    return any(_epoch_of(change) > oldest for change in known if change not in shown)
 
 
 def _epoch_of(change: str) -> int:

@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from degrade.core.agreement import LINEAGE_CAP, Life, Standing, judged, lineage_of, merged
+from degrade.core.agreement import (
+    LINEAGE_CAP,
+    TRAIL_CAP,
+    Life,
+    Standing,
+    change_id,
+    judged,
+    lineage_of,
+    merged,
+    trail_of,
+    went_apart,
+)
 from degrade.core.records import ControlState, FleetVerdict, LevelOrder, Release
 from degrade.testing.store_records import hold as hold_of
 from degrade.testing.store_records import order, standing
@@ -40,6 +51,45 @@ NOTHING = life(None, None, None, empty=True)
 )
 def test_what_is_shown_is_judged_by_what_is_known(known, shown, expected):
     assert judged(known, shown) is expected
+
+
+SHOWN = ("4-aa", "5-bb", "6-cc")
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "apart"),
+    [
+        ((), SHOWN, False),
+        (("5-bb",), (), False),
+        (("4-aa", "5-bb"), SHOWN, False),
+        (("5-xx",), SHOWN, True),
+        (("5-xx", "6-cc"), SHOWN, True),  # a hint of the other way came after what was read here
+        (("4-xx",), SHOWN, False),  # at the cut end
+        (("3-xx", "4-aa"), SHOWN, False),  # beyond it
+        (("7-xx",), SHOWN, True),
+    ],
+)
+def test_two_ways_part_where_a_known_change_is_missing(known, shown, apart):
+    assert went_apart(known, shown) is apart
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "expected"),
+    [
+        (("I", 6), Life(markers=("I", "I"), epoch=6, trail=SHOWN), Standing.RESTORE),
+        (("I", 7), Life(markers=("I", "I"), epoch=6, trail=SHOWN), Standing.BACK),
+        (("H", 5), Life(markers=("I", "I"), epoch=6, trail=SHOWN, lineage={"H": 5}), Standing.RESTORE),
+    ],
+)  # fmt: skip
+def test_a_store_that_went_another_way_is_restored_whatever_its_epoch(known, shown, expected):
+    assert judged(known, shown, trail=("5-xx",)) is expected
+
+
+def test_a_trail_is_of_the_newest_changes_of_all():
+    assert trail_of(SHOWN, ("10-dd", "5-xx"), ()) == ("4-aa", "5-bb", "5-xx", "6-cc", "10-dd")
+    long = [change_id(number, f"{number:064x}") for number in range(1, TRAIL_CAP + 5)]
+    assert trail_of(long) == tuple(long[-TRAIL_CAP:])
+    assert change_id(7, "0123456789abcdef") == "7-01234567"
 
 
 def test_a_lineage_names_every_life_with_the_last_epoch_known_of_it():

@@ -3,7 +3,7 @@
     holds     flag -> hold            the operator's desk: written by us and by hand
     control   hold:flag -> the same   what is in force; a desk that differs was changed by hand
               released:flag, off_ended:flag, verdict:flag, level, level_released,
-              epoch, head, trail, lineage, not_before, capped, fence, v
+              epoch, change, trail, head, lineage, not_before, capped, fence, v
     both      _incarnation            the life of the store
 
 What is on the desk and means nothing changes nothing: the record in `control` stays in force.
@@ -44,7 +44,7 @@ __all__ = (
 )
 
 INCARNATION = "_incarnation"
-MARKS = (INCARNATION, "epoch", "trail")
+MARKS = (INCARNATION, "epoch", "change")
 """Fields of `control` that tell one state from another."""
 BY_HAND = "redis-cli"
 """The actor of what was written without us."""
@@ -204,6 +204,7 @@ def changes(
     kept["epoch"] = str(after.epoch)
     if lineage is not None or after.epoch != state.epoch:
         made = change_id(after.epoch, head.link)
+        kept["change"] = made
         kept["trail"] = " ".join(trail_of(before.life.trail, trail, (made,)))
     kept["head"] = f"{head.seq} {head.link}"
     if lineage is not None:

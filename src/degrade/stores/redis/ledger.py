@@ -309,8 +309,8 @@ class Ledger:
 
     def _judge(self, known: View | None, found: View) -> Standing:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
-        last = None if known is None else next(reversed(known.life.trail), None)
-        standing = judged(before, found.life, last=last)
+        trail = known.life.trail if known else ()
+        standing = judged(before, found.life, trail=trail)
         self._strikes = self._strikes + 1 if standing is Standing.BACK else 0
         return standing if self._strikes < 2 else Standing.RESTORE
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from degrade.core.agreement import lineage_of, merged
-from degrade.core.records import ControlState, Event, Hold
+from degrade.core.records import ControlState, Event, Hold, Release
 from degrade.ports import Change, Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts, apply_change
 from degrade.stores.redis.fields import BY_HAND, NO_REASON, View
@@ -73,7 +73,7 @@ def restored(
     Returns:
         What to write, and the lineage of the new life.
     """
-    last = ControlState(incarnation="", epoch=0, now=now) if known is None else known.state
+    last = ControlState(incarnation="", epoch=0, now=now) if known is None else _in_force(known)
     lineage = lineage_of(
         (found.life.markers[0], found.state.epoch, found.life.lineage),
         (last.incarnation or None, last.epoch, {} if known is None else known.life.lineage),
@@ -91,6 +91,20 @@ def restored(
         evidence={"lineage": lineage, "holds": sorted(state.holds)},
     )
     return append_drafts(state, head, [draft], now=now), lineage
+
+
+def _in_force(known: View) -> ControlState:
+    """Return what is known, with what a hand wrote and nobody could adopt, as of its reading."""
+    state = known.state
+    holds, released = dict(state.holds), dict(state.released)
+    for flag, hold in known.by_hand.items():
+        if hold is not None:
+            holds[flag] = hold
+        elif holds.pop(flag, None) is not None:
+            released[flag] = Release(
+                actor=BY_HAND, reason=NO_REASON, at=state.now, epoch=state.epoch
+            )
+    return state.model_copy(update={"holds": holds, "released": released})
 
 
 def lost(known: View | None, found: View) -> str:

@@ -78,7 +78,7 @@ def test_of_what_stays_the_same_nothing_is_written():
     more = apply_change(found.state, found.head, change(c=hold()), now=NOW)
     desk, kept = changes(found, more.state, more.head)
     assert set(desk) == {"c"}
-    assert set(kept) == {"hold:c", "epoch", "head", "trail"}
+    assert set(kept) == {"hold:c", "epoch", "change", "head", "trail"}
 
 
 # ------------------------------------------------------------------ written by hand
