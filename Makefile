@@ -39,6 +39,11 @@ faults: ## Freeze, kill, empty and cut off real redis-servers, and write what wa
 	$(RUN) -m pytest -n $(JOBS) -m "faults or not faults" tests/faults $(ARGS)
 	@$(RUN) -m tests.faults.figures
 
+.PHONY: simulate
+simulate: ## Play simulated fleets on virtual time: `make simulate ARGS="--seeds 10000"`
+	@.ci/bootstrap test
+	$(RUN) -m tests.simulation $(ARGS)
+
 .PHONY: check
 check: ## Lint, check the format and the types, and build the docs with warnings as errors
 	@.ci/bootstrap check
