@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ("Phase", "Recorder", "sockets_to", "watch")
+__all__ = ("Phase", "Recorder", "inodes_to", "sockets_to", "watch")
 
 MOST_ERRORS = 50
 MOST_CHANGES = 20_000
@@ -137,8 +137,13 @@ class Recorder:
 
 def sockets_to(ports: frozenset[int]) -> int:
     """Return how many sockets of this process lead to these ports of loopback."""
+    return len(inodes_to(ports))
+
+
+def inodes_to(ports: frozenset[int], *, of: int | str = "self") -> set[str]:
+    """Return which sockets of a process lead to these ports; who shares one shares its inode."""
     inodes = set()
-    for entry in Path("/proc/self/fd").iterdir():
+    for entry in Path(f"/proc/{of}/fd").iterdir():
         try:
             target = str(entry.readlink())
         except OSError:  # closed meanwhile
@@ -150,7 +155,7 @@ def sockets_to(ports: frozenset[int]) -> int:
         words = line.split()
         if words[9] in inodes and int(words[2].rsplit(":", 1)[1], 16) in ports:
             found.add(words[9])
-    return len(found)
+    return found
 
 
 def watch(
