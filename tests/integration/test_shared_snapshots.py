@@ -131,6 +131,30 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
         until(lambda: cold.fn("u9") == ["nothing"] and bool(shelf.asked))  # asked again, later
 
 
+def test_after_a_wait_in_vain_no_call_waits_until_the_store_has_answered(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(asker, "PAUSE_S", 0.05)
+    with Cold(shelf) as cold:
+        shelf.going.clear()
+        began = time.monotonic()
+        assert cold.fn("v1") == ["nothing"]
+        assert time.monotonic() - began > LONG_S / 2
+        shelf.asked.clear()
+        waits: list[float] = []
+
+        def asked_again() -> bool:
+            began = time.monotonic()
+            assert cold.fn("v2") == ["nothing"]
+            waits.append(time.monotonic() - began)
+            return bool(shelf.asked)
+
+        until(asked_again)
+        assert max(waits) < LONG_S / 2
+        shelf.going.set()
+        until(lambda: cold.fn("u1") == ["for u1"])
+
+
 async def serve_many(cold: Cold) -> tuple[float, float]:
     """Let many coroutines miss memory at once; return how long that took, and the loop's lag."""
     lags: list[float] = []

@@ -11,7 +11,7 @@ Bounds, so that a store that hangs is a matter of one short wait now and then: t
 questions, 128 waiting calls; a key that was not there is not asked for again for two seconds, one
 whose value cannot be used for thirty; after an error, or a wait in vain, nobody asks for a second,
 then for twice as long each time, up to thirty, and then one question at a time until one is
-answered.
+answered; no call waits for that one.
 """
 
 from __future__ import annotations
@@ -211,9 +211,10 @@ class Asker:
 
     def _may_wait(self, question: Question) -> bool:
         with self._lock:
-            room = self._waiting < MOST_WAITING
+            doubtful = self._pause_s > 0
+            room = self._waiting < MOST_WAITING and not doubtful
             self._waiting += room
-        if not room:
+        if not room and not doubtful:
             self.tier.count(question.rung.book, Sharing.LATE)
         return room
 
