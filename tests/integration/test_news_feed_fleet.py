@@ -21,7 +21,7 @@ from examples.news_feed.through_redis.server import RedisServer
 pytestmark = pytest.mark.real
 
 SHORT = Pace(
-    warm_up_s=8.0, order_s=1.5, phase_s=1.5, cold_s=3.0,
+    warm_up_s=8.0, order_s=1.5, well_s=1.5, dead_s=1.5, cold_s=3.0,
     well=(Fault.KILLED, Fault.FROZEN), dead=(Fault.KILLED,),
 )  # fmt: skip
 
