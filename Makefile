@@ -30,7 +30,7 @@ demo-fleet: ## Watch four processes of it follow through Redis, which is frozen 
 .PHONY: test
 test: ## Run every test, in parallel and in random order
 	@.ci/bootstrap test
-	@$(RUN) -m pytest -n $(JOBS) $(ARGS)
+	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: faults
 faults: ## Freeze, kill, empty and cut off real redis-servers, and write what was measured
