@@ -219,8 +219,9 @@ def test_what_a_hand_did_and_nobody_could_adopt_survives_the_loss_of_the_store(
 
     server.transact = refused  # type: ignore[method-assign, assignment]
     expected = standing(store.read())
-    server.transact = transact  # type: ignore[method-assign]
     server.wipe()
     servers.clock.advance(1)
+    assert polled(servers, store) == expected  # also while nothing can be written
+    server.transact = transact  # type: ignore[method-assign]
     assert polled(servers, store) == expected
     assert expected == ({"feed": "degraded", "a": "off"} if command[0] == "HSET" else {})

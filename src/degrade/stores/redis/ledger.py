@@ -43,7 +43,7 @@ from degrade.stores.redis.fields import (
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.link import Check, Command, Link
 from degrade.stores.redis.log import RedisLog
-from degrade.stores.redis.repairs import adopted, begun, lost, restored
+from degrade.stores.redis.repairs import adopted, begun, in_force, lost, restored
 
 __all__ = ("Ledger",)
 
@@ -352,7 +352,7 @@ class Ledger:
         self, known: View | None, found: View, standing: Standing, asked_at: float
     ) -> ControlState:
         """Return what is in force when nothing can be written."""
-        base = found.state if known is None else known.state
+        base = found.state if known is None else in_force(known)
         if standing is Standing.TAKE:
             base = self._learn(found, asked_at)
         elif known is None and not base.incarnation:

@@ -15,7 +15,7 @@ from degrade.ports import Change, Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts, apply_change
 from degrade.stores.redis.fields import BY_HAND, NO_REASON, View
 
-__all__ = ("NOT_BEFORE_S", "adopted", "begun", "lost", "restored")
+__all__ = ("NOT_BEFORE_S", "adopted", "begun", "in_force", "lost", "restored")
 
 NOT_BEFORE_S = 15.0
 """No fleet verdict comes so soon after a new incarnation, seconds: the votes are gone, too."""
@@ -73,7 +73,7 @@ def restored(
     Returns:
         What to write, and the lineage of the new life.
     """
-    last = ControlState(incarnation="", epoch=0, now=now) if known is None else _in_force(known)
+    last = ControlState(incarnation="", epoch=0, now=now) if known is None else in_force(known)
     lineage = lineage_of(
         (found.life.markers[0], found.state.epoch, found.life.lineage),
         (last.incarnation or None, last.epoch, {} if known is None else known.life.lineage),
@@ -93,7 +93,7 @@ def restored(
     return append_drafts(state, head, [draft], now=now), lineage
 
 
-def _in_force(known: View) -> ControlState:
+def in_force(known: View) -> ControlState:
     """Return what is known, with what a hand wrote and nobody could adopt, as of its reading."""
     state = known.state
     holds, released = dict(state.holds), dict(state.released)
