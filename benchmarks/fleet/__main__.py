@@ -24,7 +24,7 @@ def main() -> int:
         result["redis"] = client.info("server")["redis_version"]
         result["size"] = size.measure(port)
     with server() as port:
-        result["traffic"] = traffic.measure(port, seconds=4.0 if quick else 15.0)
+        result["traffic"] = traffic.measure(port, seconds=4.0 if quick else 30.0)
     rows = []
     for processes, burn in FLEETS:
         with server() as port:

@@ -58,5 +58,4 @@ def _figures(client: redis.Redis) -> dict[str, float]:
         "round_trips": sum(calls) - inner,
         "in_bytes": info["total_net_input_bytes"],
         "out_bytes": info["total_net_output_bytes"],
-        "server_share": info["used_cpu_sys"] + info["used_cpu_user"],
     }
