@@ -108,10 +108,14 @@ def applied(state: ControlState, hint: Hint, *, now: float) -> ControlState | No
     holds, released, off_ended = dict(state.holds), dict(state.released), dict(state.off_ended)
     before = holds.pop(flag, None)
     if hint.mode is not None:
-        holds[flag] = Hold(
-            mode=hint.mode, dial=hint.dial, until=hint.until,
-            actor=_BY, reason=_WHY, at=now, epoch=hint.epoch,
-        )  # fmt: skip
+        if before is not None and (before.mode, before.dial) == (hint.mode, hint.dial):
+            update = {"until": hint.until, "epoch": hint.epoch}  # extended: it keeps who and why
+            holds[flag] = before.model_copy(update=update)
+        else:
+            holds[flag] = Hold(
+                mode=hint.mode, dial=hint.dial, until=hint.until,
+                actor=_BY, reason=_WHY, at=now, epoch=hint.epoch,
+            )  # fmt: skip
         released.pop(flag, None)
     else:
         released[flag] = Release(actor=_BY, reason=_WHY, at=now, epoch=hint.epoch, now=hint.now)

@@ -113,3 +113,13 @@ def test_an_off_that_is_replaced_has_ended():
     found = applied(before, hint, now=clock.wall())
     assert found is not None
     assert found.off_ended == {"feed": NOW}
+
+
+def test_a_hold_that_is_extended_stays_that_of_who_ordered_it():
+    before = state(holds={"feed": hold("off", until=NOW + 9)})
+    body, after = told(before, change("extended", feed=hold("off", until=NOW + 999)))
+    hint = parsed(body)
+    assert hint is not None
+    found = applied(before, hint, now=NOW)
+    assert found is not None
+    assert found.holds["feed"] == after.holds["feed"]
