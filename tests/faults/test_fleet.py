@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from degrade.control import Control
+from degrade.core.records import Event
 from degrade.settings import open_store
 from tests.servers.waiting import until
 
@@ -82,13 +85,26 @@ def test_most_of_a_fleet_degrades_all_of_it_and_one_instance_tries_first(fleet, 
     types = [event.type for event in store.events(flag=FLAG)]
     assert types.count("fleet_degraded") == 1
     assert types.count("fleet_over") == 1
-    healthy = app.workers[2].state()["instance"]
-    moved = [event for event in store.events(flag=FLAG) if event.instance == healthy]
-    assert any("fleet breach" in event.cause for event in moved)
-    firsts = [event for event in store.events(flag=FLAG) if event.cause == "cooldown over"]
-    on = next(event for event in store.events(flag=FLAG) if event.type == "fleet_recovering")
-    early = {event.instance for event in firsts if event.at < on.at}
-    assert len(early) <= 2  # the holder of the lease, and who tried before the verdict came
+    ids = [worker.state()["instance"] for worker in app.workers]
+    told = sorted(store.events(flag=FLAG), key=lambda event: event.at)
+    begun, on = (
+        next(event.at for event in told if event.type == type_)
+        for type_ in ("fleet_degraded", "fleet_recovering")
+    )
+    spans = sorted(span for one in ids for span in _first_tries(told, one, begun, on))
+    assert spans  # somebody tried, or the fleet could not be recovering
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans)), told
+
+
+def _first_tries(
+    told: list[Event], instance: str, begun: float, on: float
+) -> Iterator[tuple[float, float]]:
+    """Give the spans of an instance's first steps between a verdict and the fleet's recovery."""
+    own = [event for event in told if event.instance == instance and event.type == "transition"]
+    for event, after in itertools.pairwise(own):
+        heard_before = "fleet breach" not in after.cause
+        if event.cause == "cooldown over" and begun < event.at < on and heard_before:
+            yield event.at, min(after.at, on)
 
 
 def test_one_sick_instance_degrades_itself_alone(fleet, redis_server):
