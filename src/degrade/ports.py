@@ -15,6 +15,7 @@ from degrade.core.records import (
     Hold,
     InstanceReport,
     LevelOrder,
+    Vote,
 )
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 
@@ -193,12 +194,12 @@ class Fleet(Protocol):
         """
         ...
 
-    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> int:
+    def beat(self, report: InstanceReport, votes: Mapping[str, Vote]) -> int:
         """Write one instance's heartbeat and its votes over its last ones, in one round trip.
 
         Args:
             report: The heartbeat.
-            votes: Flag to what was breached; votes that are no longer in it are withdrawn.
+            votes: Flag to vote; votes that are no longer in it are withdrawn.
 
         Returns:
             How many instances are live, this one included.
@@ -213,8 +214,8 @@ class Fleet(Protocol):
         """
         ...
 
-    def votes(self) -> dict[str, dict[str, str]]:
-        """Return the votes that stand: flag to instance to what it saw breached."""
+    def votes(self) -> dict[str, dict[str, Vote]]:
+        """Return the votes that stand: flag to instance to its vote."""
         ...
 
     def take_probe(self, flag: str, instance: str) -> int | None:

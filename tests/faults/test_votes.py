@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from degrade.core.records import InstanceReport
+from degrade.core.records import InstanceReport, Vote
 from degrade.settings import open_store
 from degrade.stores.redis.store import RedisStore
 from tests.faults import promises
@@ -163,4 +163,4 @@ def vote_again_under_the_same_id(fleet: Fleet, number: int) -> None:
         one for one in fleet.store.instances() if one.id == fleet.ids[number]
     )  # its calls, too
     twin = InstanceReport.model_validate({**report.model_dump(), "pid": report.pid + 1})
-    fleet.store.fleet.beat(twin, dict.fromkeys(FLAGS, "errors 5%"))
+    fleet.store.fleet.beat(twin, dict.fromkeys(FLAGS, Vote(cause="errors 5%")))

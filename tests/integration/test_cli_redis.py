@@ -16,7 +16,7 @@ import pytest
 
 from degrade.cli.session import Session
 from degrade.control import Control
-from degrade.core.records import FlagInfo
+from degrade.core.records import FlagInfo, Vote
 from degrade.errors import StoreError
 from degrade.settings import Settings, open_store
 from degrade.testing.store_records import report
@@ -249,12 +249,12 @@ def test_a_verdict_of_the_fleet_is_told_with_its_votes_and_what_would_change_it(
     store.declare([FlagInfo(name="feed", level=2)])
     store.read()
     redis_server.cli("HSET", "degrade:{default}:control", "not_before", "0")
-    for name, votes in (("i0", {"feed": "p99 too high"}), ("i1", {}), ("i2", {})):
+    for name, votes in (("i0", {"feed": Vote(cause="p99 too high")}), ("i1", {}), ("i2", {})):
         fleet.beat(report(name), votes)
     out = degrade("status", "feed").stdout
     assert "by automation" in out
     assert "Now 1 of 3 live instances with calls vote so; 1 more vote would make a quorum" in out
-    fleet.beat(report("i1"), {"feed": "errors too many"})
+    fleet.beat(report("i1"), {"feed": Vote(cause="errors too many")})
     until(lambda: fleet.decide("i0"), every_s=0.2, what="a verdict")
     out = degrade("status").stdout
     assert re.search(r"feed is partly degraded since .*, by the fleet: 2 of 3 instances: ", out)

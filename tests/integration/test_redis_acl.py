@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from degrade.control import Control
-from degrade.core.records import FlagInfo
+from degrade.core.records import FlagInfo, Vote
 from degrade.errors import StoreError
 from degrade.ports import Blob
 from degrade.settings import open_store
@@ -87,8 +87,8 @@ def live(store: RedisStore, other: RedisStore, *, server: RedisServer) -> None:
         store.read()
         store.declare([FlagInfo(name="feed")])
         for name in ("i0", "i1"):
-            store.fleet.beat(report(name), {"feed": "p99"})
-        assert store.fleet.votes() == {"feed": {"i0": "p99", "i1": "p99"}}
+            store.fleet.beat(report(name), {"feed": Vote(cause="p99")})
+        assert store.fleet.votes() == {"feed": dict.fromkeys(("i0", "i1"), Vote(cause="p99"))}
         store.change(change(feed=hold("off")))
         until(lambda: len(heard) > 1, what="a hint")
         store.change(change("released", feed=None))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from degrade.core.records import ControlState, InstanceReport
+from degrade.core.records import ControlState, InstanceReport, Vote
 from degrade.errors import StoreError
 from degrade.settings import open_store
 from degrade.stores.apply import broken_links
@@ -231,10 +231,13 @@ def test_a_hint_that_overtakes_a_read_is_corrected_by_another_read(redis_server,
 # ------------------------------------------------------------------ votes, verdicts, leases
 
 
-def beat(store: RedisStore, name: str, cause: str | None = None) -> int:
+def beat(
+    store: RedisStore, name: str, cause: str | None = None, *, recovering: bool = False
+) -> int:
     base = report(name)
     said: InstanceReport = base.model_copy(update={"epoch": store.read().epoch})
-    return store.fleet.beat(said, {} if cause is None else {"feed": cause})
+    votes = {} if cause is None else {"feed": Vote(cause=cause, recovering=recovering)}
+    return store.fleet.beat(said, votes)
 
 
 @pytest.fixture
@@ -266,6 +269,16 @@ def test_two_of_three_make_a_verdict_and_one_does_not(fleet, redis_server):
     assert fleet[1].read().verdicts == {}
 
 
+def test_voters_that_recover_keep_a_verdict_and_begin_none(fleet, redis_server):
+    beat(fleet[0], "i0", "p99", recovering=True)
+    beat(fleet[1], "i1", "p99")
+    assert decide(fleet[2], redis_server) == []
+    beat(fleet[0], "i0", "p99")  # its step failed
+    assert decide(fleet[2], redis_server) == ["fleet_degraded"]
+    beat(fleet[0], "i0", "p99", recovering=True)
+    assert decide(fleet[2], redis_server) == []
+
+
 def test_a_vote_that_is_repeated_or_comes_twice_counts_once(fleet, redis_server):
     for _ in range(3):
         beat(fleet[0], "i0", "p99")
@@ -293,9 +306,11 @@ def test_a_vote_that_was_given_up_and_written_late_is_withdrawn(fleet, redis_ser
     said = report("i0")
     redis_server.freeze()
     with pytest.raises(StoreError):
-        fleet[0].fleet.beat(said, {"feed": "p99"})
+        fleet[0].fleet.beat(said, {"feed": Vote(cause="p99")})
     redis_server.thaw()
-    until(lambda: fleet[1].fleet.votes() == {"feed": {"i0": "p99"}}, what="the late vote")
+    until(
+        lambda: fleet[1].fleet.votes() == {"feed": {"i0": Vote(cause="p99")}}, what="the late vote"
+    )
     fleet[0].fleet.beat(said, {})
     assert fleet[1].fleet.votes() == {}
 

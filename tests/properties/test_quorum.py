@@ -9,10 +9,17 @@ from typing import TypeVar
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from degrade.core.machine import Breach, FleetBreach, MachineState, initial, step
+from degrade.core.machine import (
+    Breach,
+    FleetBreach,
+    MachineState,
+    has_kept_a_step,
+    initial,
+    step,
+)
 from degrade.core.policy import Recovery
 from degrade.core.quorum import Count, Decision, cap, decide
-from degrade.core.records import FleetVerdict
+from degrade.core.records import FleetVerdict, Vote
 
 NOW = 1_000.0
 INSTANCES = [f"i{number}" for number in range(5)]
@@ -21,7 +28,7 @@ FLAGS = [f"f{number}" for number in range(7)]
 Value = TypeVar("Value")
 
 instances = st.frozensets(st.sampled_from(INSTANCES))
-causes = st.sampled_from(["p99", "errors"])
+votes = st.builds(Vote, cause=st.sampled_from(["p99", "errors"]), recovering=st.booleans())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,7 @@ class Situation:
 
     live: frozenset[str]
     active: dict[str, frozenset[str]]
-    votes: dict[str, dict[str, str]]
+    votes: dict[str, dict[str, Vote]]
     standing: dict[str, FleetVerdict]
     declared: int
     not_before: float = 0.0
@@ -43,13 +50,21 @@ class Situation:
 
     def count(self, flag: str) -> Count:
         """The count, from the words of the rule alone."""
-        voters = {each for each in self.votes.get(flag, {}) if each in self.live}
+        voters = {
+            each: vote for each, vote in self.votes.get(flag, {}).items() if each in self.live
+        }
         seen = {each for each in self.active.get(flag, ()) if each in self.live}
-        return Count(voters=len(voters), live=len(seen | voters))
+        recovering = [each for each, vote in voters.items() if vote.recovering]
+        return Count(voters=len(voters), live=len(seen | voters.keys()), recovering=len(recovering))
 
     def holds(self, flag: str) -> bool:
         count = self.count(flag)
         return count.voters >= 2 and 2 * count.voters >= count.live
+
+    def begins(self, flag: str) -> bool:
+        count = self.count(flag)
+        sick = count.voters - count.recovering
+        return sick >= 2 and 2 * sick >= count.live
 
 
 @st.composite
@@ -60,7 +75,9 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(
         live=draw(st.one_of(instances, st.just(frozenset(INSTANCES)))),
         active=draw(st.dictionaries(st.sampled_from(FLAGS), instances)),
-        votes={flag: dict.fromkeys(sorted(draw(instances)), draw(causes)) for flag in flags},
+        votes={
+            flag: {each: draw(votes) for each in sorted(draw(instances))} for flag in sorted(flags)
+        },
         standing=dict.fromkeys(draw(st.frozensets(st.sampled_from(FLAGS), max_size=5)), verdict),
         declared=draw(st.integers(0, 14)),
     )
@@ -70,9 +87,9 @@ def shuffled(facts: Situation, rng: random.Random) -> Situation:
     def mixed(mapping: dict[str, Value]) -> dict[str, Value]:
         return dict(rng.sample(list(mapping.items()), len(mapping)))
 
-    votes = {flag: mixed(said) for flag, said in facts.votes.items()}
+    said = {flag: mixed(given) for flag, given in facts.votes.items()}
     return replace(
-        facts, active=mixed(facts.active), votes=mixed(votes), standing=mixed(facts.standing)
+        facts, active=mixed(facts.active), votes=mixed(said), standing=mixed(facts.standing)
     )
 
 
@@ -80,7 +97,7 @@ def shuffled(facts: Situation, rng: random.Random) -> Situation:
 def test_what_is_decided_follows_from_the_rule_and_the_cap(facts: Situation):
     decision = facts.decision()
     over = {flag for flag in facts.standing if not facts.holds(flag)}
-    wanted = {flag for flag in FLAGS if flag not in facts.standing and facts.holds(flag)}
+    wanted = {flag for flag in FLAGS if flag not in facts.standing and facts.begins(flag)}
     assert set(decision.over) == over
     assert {*decision.begun, *decision.capped} == wanted
     assert not set(decision.begun) & set(decision.capped)
@@ -92,7 +109,7 @@ def test_what_is_decided_follows_from_the_rule_and_the_cap(facts: Situation):
             facts.count(flag).voters,
             facts.count(flag).live,
         )
-        assert verdict.cause in facts.votes[flag].values()
+        assert verdict.cause in {vote.cause for vote in facts.votes[flag].values()}
     for flag, count in decision.counts.items():
         assert count == facts.count(flag)
     assert set(decision.counts) == {
@@ -110,8 +127,8 @@ def test_the_order_of_everything_is_of_no_consequence(facts: Situation, rng: ran
 
 @given(situations(), st.sampled_from(INSTANCES))
 def test_one_sick_instance_never_makes_a_verdict(facts: Situation, sick: str):
-    votes = {flag: {sick: "p99"} for flag in FLAGS}
-    decision = replace(facts, votes=votes).decision()
+    said = {flag: {sick: Vote(cause="p99")} for flag in FLAGS}
+    decision = replace(facts, votes=said).decision()
     assert decision.begun == {}
     assert decision.capped == ()
     assert set(decision.over) == set(facts.standing)
@@ -119,24 +136,35 @@ def test_one_sick_instance_never_makes_a_verdict(facts: Situation, sick: str):
 
 @given(situations(), st.dictionaries(st.sampled_from(FLAGS), st.sampled_from(["d1", "d2", "d3"])))
 def test_the_dead_never_count(facts: Situation, dead: dict[str, str]):
-    votes = {flag: dict(said) for flag, said in facts.votes.items()}
+    said = {flag: dict(given) for flag, given in facts.votes.items()}
     active = dict(facts.active)
     for flag, instance in dead.items():
-        votes.setdefault(flag, {})[instance] = "a cause of the dead"
+        said.setdefault(flag, {})[instance] = Vote(cause="a cause of the dead")
         active[flag] = active.get(flag, frozenset()) | {instance}
-    assert replace(facts, votes=votes, active=active).decision() == facts.decision()
+    assert replace(facts, votes=said, active=active).decision() == facts.decision()
 
 
-@given(situations(), st.sampled_from(FLAGS), st.sampled_from(INSTANCES), causes)
+@given(situations(), st.sampled_from(FLAGS), st.sampled_from(INSTANCES), votes)
 def test_another_vote_never_ends_a_verdict_nor_prevents_one_of_its_flag(
-    facts: Situation, flag: str, instance: str, cause: str
+    facts: Situation, flag: str, instance: str, vote: Vote
 ):
     assume(instance not in facts.votes.get(flag, {}))
-    votes = {**facts.votes, flag: {**facts.votes.get(flag, {}), instance: cause}}
-    before, after = facts.decision(), replace(facts, votes=votes).decision()
+    said = {**facts.votes, flag: {**facts.votes.get(flag, {}), instance: vote}}
+    before, after = facts.decision(), replace(facts, votes=said).decision()
     assert set(after.over) <= set(before.over)
     if set(after.over) == set(before.over):
         assert flag not in before.begun or flag in after.begun
+
+
+@given(situations(), st.sampled_from(FLAGS))
+def test_a_voter_that_recovers_begins_no_verdict_and_ends_none(facts: Situation, flag: str):
+    recovering = {
+        each: vote.model_copy(update={"recovering": True})
+        for each, vote in facts.votes.get(flag, {}).items()
+    }
+    after = replace(facts, votes={**facts.votes, flag: recovering}).decision()
+    assert flag not in {*after.begun, *after.capped}
+    assert after.over == facts.decision().over
 
 
 @given(situations(), st.sampled_from(FLAGS), st.sampled_from(INSTANCES))
@@ -180,10 +208,15 @@ def test_deciding_again_at_once_changes_nothing(facts: Situation):
 
 
 def decided(machines: dict[str, MachineState], standing: dict[str, FleetVerdict]) -> Decision:
-    votes = {name: state.cause for name, state in machines.items() if state.voting}
+    policy = Recovery()
+    said = {
+        name: Vote(cause=state.cause, recovering=has_kept_a_step(state, policy))
+        for name, state in machines.items()
+        if state.voting
+    }
     everyone = frozenset(machines)
     return decide(
-        now=NOW, not_before=0.0, live=everyone, active={"f": everyone}, votes={"f": votes},
+        now=NOW, not_before=0.0, live=everyone, active={"f": everyone}, votes={"f": said},
         standing=standing, declared=1, epoch=9,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from degrade.core import quorum
-from degrade.core.records import ControlState, FleetVerdict, InstanceReport
+from degrade.core.records import ControlState, FleetVerdict, InstanceReport, Vote
 
 __all__ = ("FleetView", "fold_fleet")
 
@@ -36,7 +36,7 @@ class FleetView:
 
 def fold_fleet(
     state: ControlState,
-    votes: Mapping[str, Mapping[str, str]],
+    votes: Mapping[str, Mapping[str, Vote]],
     reports: Sequence[InstanceReport],
 ) -> dict[str, FleetView]:
     """Return what the fleet says of every flag with a vote or a standing verdict."""
@@ -58,7 +58,7 @@ def fold_fleet(
             voters=count.voters,
             live=count.live,
             count=count.text,
-            votes={name: why for name, why in votes.get(flag, {}).items() if name in live},
+            votes={name: vote.cause for name, vote in votes.get(flag, {}).items() if name in live},
             holders=len(state.verdicts),
         )
         for flag, count in decision.counts.items()

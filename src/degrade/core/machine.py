@@ -84,6 +84,7 @@ __all__ = (
     "Tick",
     "Transition",
     "at_rest",
+    "has_kept_a_step",
     "has_probe",
     "initial",
     "resumed",
@@ -206,6 +207,11 @@ def wants_probe(state: MachineState, now: float) -> bool:
 def has_probe(state: MachineState) -> bool:
     """Return whether the first step of a fleet verdict is under way here: keep its lease."""
     return state.fleet and state.phase is Phase.RECOVERING
+
+
+def has_kept_a_step(state: MachineState, policy: Recovery) -> bool:
+    """Return whether it recovers beyond the first step: calls speak for the flag again."""
+    return state.phase is Phase.RECOVERING and not _is_first(state, policy)
 
 
 def step(state: MachineState, event: Event, policy: Recovery) -> Step:

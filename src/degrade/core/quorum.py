@@ -3,14 +3,17 @@
     heartbeats ──> who is live, and who has calls ──┐
     votes ──> those of the living ──────────────────┴─> count ──> a verdict begins, stands, is over
 
-A vote says that an instance saw its own calls breached and has not been STEADY since. The quorum
-of a flag holds when
+A vote says that an instance saw its own calls breached and has not been STEADY since. One of an
+instance that recovers beyond its first step keeps a verdict, but begins none: there calls speak
+for the flag again, and a verdict would send all of them back. The quorum of a flag holds when
 
     voters >= 2                 a lone voter is an outlier, and degrades itself alone
     voters >= live / 2          of the live instances with calls of the flag, the voters included
 
-    no verdict     quorum holds, and room under the cap  --> a verdict, an event that comes once
-    no verdict     quorum holds, and no room             --> capped: an alert instead of an act
+and it is fresh when that is so without the voters that recover.
+
+    no verdict     fresh quorum, and room under the cap  --> a verdict, an event that comes once
+    no verdict     fresh quorum, and no room             --> capped: an alert instead of an act
     a verdict      quorum holds                          --> stands, as it is
     a verdict      quorum holds no more                  --> over
 
@@ -18,7 +21,8 @@ Invariants:
 - One instance alone never makes a verdict, however sick it is; the dead never count.
 - Before `not_before` nothing begins and nothing is over: after a store was emptied the votes are
   still coming in, and a missing one is no withdrawal.
-- Another vote never ends a verdict and never prevents one for its own flag.
+- Another vote never ends a verdict and never prevents one for its own flag; that its voter
+  recovers neither.
 - No verdict begins while `cap(declared)` stand. One that stands is never ended by the cap.
 - The order in which instances, votes and flags are given is of no consequence. When there is not
   room for all, the flags with the greatest share of voters come first, then those with the most
@@ -31,7 +35,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from degrade.core.records import FleetVerdict, InstanceReport
+from degrade.core.records import FleetVerdict, InstanceReport, Vote
 
 __all__ = ("LIVE_S", "Count", "Decision", "active_flags", "cap", "decide", "live_instances")
 
@@ -49,10 +53,12 @@ class Count:
     Attributes:
         voters: Live instances that vote for a verdict.
         live: Live instances with calls of the flag, the voters included.
+        recovering: The voters that are past their first recovery step.
     """
 
     voters: int
     live: int
+    recovering: int = 0
 
     @property
     def needed(self) -> int:
@@ -61,13 +67,22 @@ class Count:
 
     @property
     def holds(self) -> bool:
-        """Whether the quorum holds."""
+        """Whether the quorum holds: a verdict stands."""
         return self.voters >= self.needed
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the quorum holds without the voters that recover: a verdict begins."""
+        return self.voters - self.recovering >= self.needed
 
     @property
     def text(self) -> str:
         """The numbers, and what would change the outcome; one line."""
         numbers = f"{self.voters} of {self.live} live instances with calls vote so"
+        if self.recovering:
+            numbers = f"{numbers}, {self.recovering} of them recovering"
+        if self.holds and not self.fresh:
+            return f"{numbers}; that keeps a verdict, and begins none"
         if self.holds:
             return f"{numbers}; with fewer than {self.needed} the quorum is lost"
         missing = self.needed - self.voters
@@ -81,7 +96,7 @@ class Decision:
     Attributes:
         begun: Flag to the verdict that begins.
         over: The flags whose verdict is over, by name.
-        capped: The flags that have a quorum, but no room under the cap, by name. They are in
+        capped: The flags that have a fresh quorum, but no room under the cap, by name. They are in
             every decision while that is so; whoever alerts does it once.
         counts: Flag to its count, for every flag with a vote that counts or a standing verdict.
     """
@@ -118,7 +133,7 @@ def decide(
     not_before: float,
     live: Collection[str],
     active: Mapping[str, Collection[str]],
-    votes: Mapping[str, Mapping[str, str]],
+    votes: Mapping[str, Mapping[str, Vote]],
     standing: Mapping[str, FleetVerdict],
     declared: int,
     epoch: int,
@@ -130,7 +145,7 @@ def decide(
         not_before: Nothing is decided before this store time.
         live: The live instances: see `live_instances`.
         active: Flag to the instances that had calls of it lately; of them the live ones count.
-        votes: Flag to the vote of each instance, which is what was breached, one line.
+        votes: Flag to the vote of each instance.
         standing: Flag to the verdict that stands.
         declared: How many flags are declared.
         epoch: The store's epoch once this decision is written; the id of verdicts that begin.
@@ -144,7 +159,7 @@ def decide(
     """
     alive = frozenset(live)
     heard = {
-        flag: {instance: cause for instance, cause in said.items() if instance in alive}
+        flag: {instance: vote for instance, vote in said.items() if instance in alive}
         for flag, said in votes.items()
     }
     counts = {
@@ -154,7 +169,7 @@ def decide(
     if now < not_before:
         return Decision(begun={}, over=(), capped=(), counts=counts)
     over = tuple(flag for flag in counts if flag in standing and not counts[flag].holds)
-    fresh = [flag for flag in counts if flag not in standing and counts[flag].holds]
+    fresh = [flag for flag in counts if flag not in standing and counts[flag].fresh]
     fresh.sort(key=lambda flag: (-counts[flag].voters / counts[flag].live, -counts[flag].voters))
     room = max(0, cap(declared) - (len(standing) - len(over)))
     begun = {
@@ -170,12 +185,13 @@ def decide(
     return Decision(begun=begun, over=over, capped=tuple(sorted(fresh[room:])), counts=counts)
 
 
-def _count(said: Mapping[str, str], active: Collection[str]) -> Count:
+def _count(said: Mapping[str, Vote], active: Collection[str]) -> Count:
     """Return the count; a voter had calls, whatever its heartbeat says."""
-    return Count(voters=len(said), live=len({*active, *said}))
+    recovering = sum(vote.recovering for vote in said.values())
+    return Count(voters=len(said), live=len({*active, *said}), recovering=recovering)
 
 
-def _main_cause(said: Mapping[str, str]) -> str:
+def _main_cause(said: Mapping[str, Vote]) -> str:
     """Return the cause that most voters name; of equal ones the first in the alphabet."""
-    named = Counter(said.values())
+    named = Counter(vote.cause for vote in said.values())
     return min(named, key=lambda cause: (-named[cause], cause))

@@ -24,6 +24,7 @@ __all__ = (
     "InstanceReport",
     "LevelOrder",
     "Release",
+    "Vote",
 )
 
 EventType = Literal[
@@ -109,6 +110,18 @@ class FleetVerdict(_Record):
     live: int
     recovering: bool = False
     retry_at: float = 0.0
+
+
+class Vote(_Record):
+    """What one instance says of one flag: its own calls were breached, and it is not STEADY yet.
+
+    Attributes:
+        cause: What was breached, one line.
+        recovering: It is past its first recovery step, so that calls speak for the flag again.
+    """
+
+    cause: str
+    recovering: bool = False
 
 
 class Event(_Record):

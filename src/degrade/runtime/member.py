@@ -21,10 +21,11 @@ from degrade.core.machine import (
     FleetBreach,
     FleetRecovering,
     Transition,
+    has_kept_a_step,
     has_probe,
     wants_probe,
 )
-from degrade.core.records import InstanceReport
+from degrade.core.records import InstanceReport, Vote
 from degrade.ports import Fleet
 from degrade.runtime.watch import Watch
 
@@ -94,10 +95,13 @@ class Member:
         """Return a factor that keeps the processes of a fleet out of step."""
         return self._rng.uniform(0.8, 1.2)
 
-    def votes(self, watches: Iterable[Watch]) -> dict[str, str]:
+    def votes(self, watches: Iterable[Watch]) -> dict[str, Vote]:
         """Return the flags whose own calls were breached, and how."""
         return {
-            watch.flag.name: "unknown" if watch.breach is None else watch.breach.cause
+            watch.flag.name: Vote(
+                cause="unknown" if watch.breach is None else watch.breach.cause,
+                recovering=has_kept_a_step(watch.state, watch.flag.recovery),
+            )
             for watch in watches
             if watch.state.voting
         }

@@ -14,6 +14,7 @@ from degrade.core.records import (
     FleetVerdict,
     Hold,
     InstanceReport,
+    Vote,
 )
 from degrade.core.words import HoldMode, Mode, Phase
 
@@ -58,7 +59,9 @@ def commands(advice):
 
 def test_votes_are_counted_as_the_fleet_counts_them():
     reports = [report("a"), report("b"), report("c"), report("d", at=NOW - 31)]
-    views = fold_fleet(state(), {"feed": {"a": "errors 9 %", "d": "errors 8 %"}}, reports)
+    views = fold_fleet(
+        state(), {"feed": {"a": Vote(cause="errors 9 %"), "d": Vote(cause="errors 8 %")}}, reports
+    )
     view = views["feed"]
     assert (view.voters, view.live, view.verdict, view.capped) == (1, 3, None, False)
     assert view.votes == {"a": "errors 9 %"}, "the silent do not vote"
@@ -71,7 +74,7 @@ def test_a_flag_nobody_votes_on_has_no_view():
 
 def test_a_verdict_is_told_as_the_fleets_with_its_voters_and_what_would_change_it():
     shown = state(verdicts={"feed": VERDICT})
-    votes = {"feed": {"a": "errors 9 %", "b": "errors 8 %"}}
+    votes = {"feed": {"a": Vote(cause="errors 9 %"), "b": Vote(cause="errors 8 %")}}
     reports = [report(name, "degraded") for name in ("a", "b", "c")]
     (advice,) = status_of(shown, reports, votes).advice
     assert (advice.by, advice.reason) == ("the fleet", "3 of 4 instances: errors 31 %")
@@ -90,7 +93,7 @@ def test_a_recovering_verdict_says_so():
 
 def test_a_lone_voter_is_the_automation_of_one_instance_with_the_count_beside_it():
     reports = [report("a", "degraded"), report("b"), report("c")]
-    (advice,) = status_of(state(), reports, {"feed": {"a": "errors 9 %"}}).advice
+    (advice,) = status_of(state(), reports, {"feed": {"a": Vote(cause="errors 9 %")}}).advice
     assert (advice.by, advice.degraded, advice.instances) == ("automation", 1, 3)
     assert "1 of 3 live instances" in advice.note
 
@@ -99,7 +102,7 @@ def test_a_capped_flag_is_left_to_the_operator_and_the_advice_says_so():
     standing = {f"f{number}": VERDICT for number in range(4)}
     shown = state(verdicts=standing, capped=("feed",))
     reports = [report("a"), report("b")]
-    status = status_of(shown, reports, {"feed": {"a": "x", "b": "y"}})
+    status = status_of(shown, reports, {"feed": {"a": Vote(cause="x"), "b": Vote(cause="y")}})
     (advice,) = [item for item in status.advice if item.subject == "feed"]
     assert (advice.state, advice.by) == ("over the cap", "the fleet")
     assert "4 flags already" in advice.ends

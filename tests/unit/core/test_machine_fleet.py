@@ -10,6 +10,7 @@ from degrade.core.machine import (
     Cleared,
     MachineState,
     Transition,
+    has_kept_a_step,
     has_probe,
     wants_probe,
 )
@@ -298,6 +299,28 @@ def test_a_flag_votes_from_a_breach_of_its_own_until_it_is_steady(flag: Driven):
         flag.recover_to(0.01) if flag.state.phase is DEGRADED else flag.keep_step()
     assert seen == [True] * 6
     assert not flag.state.voting
+
+
+def test_calls_speak_for_a_flag_again_from_its_first_kept_step_until_it_fails(flag: Driven):
+    def spoken_for() -> bool:
+        return has_kept_a_step(flag.state, Recovery())
+
+    assert not spoken_for()
+    flag.breach()
+    assert not spoken_for()
+    flag.recover_to(0.01)
+    assert not spoken_for()
+    flag.keep_step()
+    assert spoken_for()
+    flag.keep_step()
+    assert spoken_for()
+    flag.breach()
+    assert not spoken_for()
+    flag.recover_to(1.0)
+    assert spoken_for()
+    flag.keep_step()
+    assert flag.state.phase is STEADY
+    assert not spoken_for()
 
 
 def test_a_step_that_fails_by_a_breach_votes_and_keeps_voting():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from degrade.core.quorum import Count, Decision, active_flags, cap, decide, live_instances
-from degrade.core.records import FlagReport, FleetVerdict, InstanceReport
+from degrade.core.records import FlagReport, FleetVerdict, InstanceReport, Vote
 from degrade.core.words import Mode, Phase
 
 NOW = 1_700_000_000.0
@@ -17,8 +17,8 @@ def ids(count: int) -> list[str]:
     return [f"i{number}" for number in range(count)]
 
 
-def votes(*instances: str, cause: str = "p99") -> dict[str, str]:
-    return dict.fromkeys(instances, cause)
+def votes(*instances: str, cause: str = "p99", recovering: bool = False) -> dict[str, Vote]:
+    return dict.fromkeys(instances, Vote(cause=cause, recovering=recovering))
 
 
 def verdict(**changes: object) -> FleetVerdict:
@@ -26,7 +26,7 @@ def verdict(**changes: object) -> FleetVerdict:
 
 
 def decided(
-    said: dict[str, dict[str, str]],
+    said: dict[str, dict[str, Vote]],
     *,
     live: Iterable[str],
     active: dict[str, list[str]] | None = None,
@@ -115,9 +115,9 @@ def test_a_flag_with_only_dead_voters_is_not_counted():
 
 
 def test_the_cause_is_that_of_most_voters_and_of_equals_the_first():
-    said = {"feed": {"i0": "p99", "i1": "errors", "i2": "p99"}}
+    said = {"feed": votes("i0", "i2") | votes("i1", cause="errors")}
     assert decided(said, live=ids(3)).begun["feed"].cause == "p99"
-    said = {"feed": {"i0": "p99", "i1": "errors"}}
+    said = {"feed": votes("i0") | votes("i1", cause="errors")}
     assert decided(said, live=ids(3)).begun["feed"].cause == "errors"
 
 
@@ -129,6 +129,30 @@ def test_a_verdict_comes_once():
     decision = decided({"feed": votes("i0", "i1")}, live=ids(4), standing=standing)
     assert (decision.begun, decision.over, decision.capped) == ({}, (), ())
     assert decision.counts["feed"].holds
+
+
+@pytest.mark.parametrize(
+    ("sick", "recovering", "live", "begins"),
+    [
+        (2, 1, 4, True),
+        (1, 1, 4, False),  # three votes would do, two of them of instances that come back
+        (1, 9, 10, False),
+        (2, 1, 5, False),  # half of the live ones are needed of those that do not recover
+        (3, 7, 10, False),
+        (5, 5, 10, True),
+        (0, 2, 2, False),
+    ],
+)
+def test_voters_that_recover_keep_a_verdict_and_begin_none(
+    sick: int, recovering: int, live: int, begins: bool
+):
+    names = ids(sick + recovering)
+    said = {"feed": votes(*names[:sick]) | votes(*names[sick:], recovering=True)}
+    decision = decided(said, live=ids(live))
+    assert bool(decision.begun) is begins
+    assert decision.capped == ()
+    standing = {"feed": verdict()}
+    assert decided(said, live=ids(live), standing=standing).over == ()
 
 
 @pytest.mark.parametrize(
@@ -220,6 +244,18 @@ def test_the_count_says_its_numbers_and_what_would_change_the_outcome(
     voters: int, live: int, text: str
 ):
     assert Count(voters=voters, live=live).text == text
+
+
+@pytest.mark.parametrize(
+    ("voters", "recovering", "text"),
+    [
+        (3, 2, "3 of 4 live instances with calls vote so, 2 of them recovering; that keeps a"),
+        (4, 1, "4 of 4 live instances with calls vote so, 1 of them recovering; with fewer than 2"),
+        (1, 1, "1 of 4 live instances with calls vote so, 1 of them recovering; 1 more vote"),
+    ],
+)
+def test_the_count_says_how_many_of_its_voters_recover(voters: int, recovering: int, text: str):
+    assert Count(voters=voters, live=4, recovering=recovering).text.startswith(text)
 
 
 # -------------------------------------------------------------------------------- who is live

@@ -1,7 +1,7 @@
 """Heartbeats, votes, verdicts and leases of a fleet in Redis.
 
     instances           instance -> its newest heartbeat
-    votes               "flag instance" -> {v, cause}
+    votes               "flag instance" -> {v, cause, recovering}
     deadlines           field of either -> when it ends, in server time; judged by us, swept by all
     lease:count         who counts the votes, for a second
     lease:probe:<flag>  "instance token": who has the first recovery step of a verdict
@@ -11,14 +11,13 @@ Votes are one field an instance, so that a write that is repeated, or comes late
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from degrade.core import quorum
-from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport
+from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport, Vote
 from degrade.errors import StoreError
 from degrade.ports import Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts
@@ -64,14 +63,16 @@ class RedisFleet:
 
     # ------------------------------------------------------------------ heartbeats and votes
 
-    def beat(self, report: InstanceReport, votes: Mapping[str, str]) -> int:
+    def beat(self, report: InstanceReport, votes: Mapping[str, Vote]) -> int:
         keys, now = self._keys, self._ledger.now()
         said = report.model_copy(update={"at": now})
         ends: dict[str, float] = {report.id: now + FORGET_S}
         commands: list[Command] = [("HSET", keys.instances, report.id, said.model_dump_json())]
-        fields = {_vote_field(flag, report.id): cause for flag, cause in votes.items()}
+        fields = {_vote_field(flag, report.id): vote for flag, vote in votes.items()}
         if fields:
-            written = [word for field, cause in fields.items() for word in (field, _vote(cause))]
+            written = [
+                word for field, vote in fields.items() for word in (field, vote.model_dump_json())
+            ]
             commands.append(("HSET", keys.votes, *written))
             ends |= dict.fromkeys(fields, now + VOTE_S)
         gone = self._voted.get(report.id, frozenset()) - fields.keys()
@@ -152,7 +153,7 @@ class RedisFleet:
 
         return self._ledger.write(decided)
 
-    def votes(self) -> dict[str, dict[str, str]]:
+    def votes(self) -> dict[str, dict[str, Vote]]:
         keys = self._keys
         votes, alive = self._link.read(
             keys.votes,
@@ -353,25 +354,21 @@ def _vote_field(flag: str, instance: str) -> str:
     return f"{flag} {instance}"
 
 
-def _vote(cause: str) -> str:
-    return json.dumps({"v": 1, "cause": cause}, separators=(",", ":"))
-
-
-def _ballots(votes: Sequence[bytes], alive: frozenset[bytes]) -> dict[str, dict[str, str]]:
-    """Return flag to instance to cause, of the votes whose deadline is not past."""
-    found: dict[str, dict[str, str]] = {}
+def _ballots(votes: Sequence[bytes], alive: frozenset[bytes]) -> dict[str, dict[str, Vote]]:
+    """Return flag to instance to vote, of those whose deadline is not past."""
+    found: dict[str, dict[str, Vote]] = {}
     for field, body in zip(votes[::2], votes[1::2], strict=True):
         flag, _, instance = field.decode("utf-8", "replace").rpartition(" ")
         if field in alive:
-            found.setdefault(flag, {})[instance] = _cause(body)
+            found.setdefault(flag, {})[instance] = _vote(body)
     return found
 
 
-def _cause(body: bytes) -> str:
+def _vote(body: bytes) -> Vote:
     try:
-        return str(json.loads(body)["cause"])
-    except (ValueError, KeyError, TypeError):
-        return "unknown"  # of another release: a vote all the same
+        return Vote.model_validate_json(body)
+    except ValidationError:  # of another release: a vote all the same
+        return Vote(cause="unknown")
 
 
 def _reports(bodies: Any) -> list[InstanceReport]:
