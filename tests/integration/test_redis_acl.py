@@ -167,6 +167,7 @@ def test_a_reader_sees_everything_also_what_was_just_written_by_hand_and_changes
 ) -> None:
     service = opened("shop-service")
     service.declare([FlagInfo(name="feed", level=2)])
+    service.report(report("i0"))
     service.change(change(feed=hold("off")))
     control = operator(opened("shop-reader"), tmp_path)
     assert used(redis_server, lambda: look(control)) == rights("shop-reader")

@@ -356,3 +356,35 @@ def test_after_a_failed_step_nobody_probes_for_a_while(fleet, redis_server):
     assert [store.fleet.take_probe("feed", f"i{n}") for n, store in enumerate(fleet)] == [None] * 3
     verdict = fleet[1].read().verdicts["feed"]
     assert 50 < verdict.retry_at - fleet[1].now() <= 60
+
+
+def test_no_reply_is_large_however_many_flags_and_instances_there_are(fleet, redis_server):
+    small = report("i0")
+    (flag,) = small.flags.values()
+    flags = {f"flag{number}": flag for number in range(1_000)} | {"feed": flag}
+    for number in range(3, 103):
+        vote = {"feed": Vote(cause="p99")} if number % 2 else {}
+        said = small.model_copy(update={"id": f"i{number}", "flags": flags})
+        fleet[0].fleet.beat(said, vote)
+    redis_server.cli("CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0")
+    used = int(redis_server.cli("MEMORY", "USAGE", "degrade:{shop}:instances", "SAMPLES", "0"))
+    assert used > 20e6, "at once they would be more than the server lets a client ask"
+    assert len(fleet[1].instances()) == 103
+    beat(fleet[0], "i0", "p99")
+    beat(fleet[1], "i1", "p99")
+    assert decide(fleet[2], redis_server) == ["fleet_degraded"]
+    verdict = fleet[2].read().verdicts["feed"]
+    assert (verdict.voters, verdict.live) == (52, 103)
+
+
+def test_who_had_no_calls_of_a_flag_does_not_count(fleet, redis_server):
+    base = report("i0")
+    (flag,) = base.flags.values()
+    idle = {"feed": flag.model_copy(update={"active": False})}
+    for number in range(3, 9):
+        said = base.model_copy(update={"id": f"i{number}", "flags": idle})
+        fleet[0].fleet.beat(said, {})
+    beat(fleet[0], "i0", "p99")
+    beat(fleet[1], "i1", "p99")
+    assert decide(fleet[0], redis_server) == ["fleet_degraded"]
+    assert fleet[0].read().verdicts["feed"].live == 3

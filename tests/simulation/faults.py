@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Faults",)
 
-_KEYS = ("holds", "control", "flags", "votes", "instances", "deadlines", "events")
+_KEYS = ("holds", "control", "flags", "votes", "instances", "active", "deadlines", "events")
 
 
 class Faults:

@@ -55,6 +55,7 @@ READS = st.one_of(
     command("HGET", hashes, fields),
     command("HMGET", hashes, fields, fields),
     command("HGETALL", hashes),
+    command("HKEYS", hashes),
     command("HLEN", hashes),
     command("HEXISTS", hashes, fields),
     command("ZSCORE", zsets, fields),

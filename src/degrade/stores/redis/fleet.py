@@ -1,17 +1,19 @@
 """Heartbeats, votes, verdicts and leases of a fleet in Redis.
 
     instances           instance -> its newest heartbeat
+    active              instance -> the flags whose calls it judges, space between
     votes               "flag instance" -> {v, cause, recovering}
     deadlines           field of either -> when it ends, in server time; judged by us, swept by all
     lease:count         who counts the votes, for a second
     lease:probe:<flag>  "instance token": who has the first recovery step of a verdict
 
 Votes are one field an instance, so that a write that is repeated, or comes late, counts once.
+Heartbeats can be large, and they are for people: to count votes nobody reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -35,6 +37,7 @@ PROBE_S: Final = 5.0
 """A probe lease that its holder does not renew ends after so long, seconds."""
 
 _COUNT_MS = 900
+_READ_AT_ONCE = 20
 _SWEEP = 50
 
 
@@ -67,7 +70,11 @@ class RedisFleet:
         keys, now = self._keys, self._ledger.now()
         said = report.model_copy(update={"at": now})
         ends: dict[str, float] = {report.id: now + FORGET_S}
-        commands: list[Command] = [("HSET", keys.instances, report.id, said.model_dump_json())]
+        active = " ".join(flag for flag, of in report.flags.items() if of.active)
+        commands: list[Command] = [
+            ("HSET", keys.instances, report.id, said.model_dump_json()),
+            ("HSET", keys.active, report.id, active),
+        ]
         fields = {_vote_field(flag, report.id): vote for flag, vote in votes.items()}
         if fields:
             written = [
@@ -101,6 +108,7 @@ class RedisFleet:
         fields = list(self._voted.pop(instance, frozenset()))
         commands: list[Command] = [
             ("HDEL", keys.instances, instance),
+            ("HDEL", keys.active, instance),
             ("ZREM", keys.deadlines, instance, *fields),
         ]
         if fields:
@@ -108,13 +116,20 @@ class RedisFleet:
         self._transact([], commands)
 
     def instances(self, *, within_s: float) -> list[InstanceReport]:
-        """Return the heartbeats of the last `within_s` seconds, newest first."""
-        clock, found = self._link.read(
-            self._keys.instances, [("TIME",), ("HGETALL", self._keys.instances)]
-        )
+        """Return the heartbeats of the last `within_s` seconds, newest first.
+
+        A few at a time: those of a thousand flags each are large, and no round trip shall take
+        longer than the server's other clients can wait.
+        """
+        key = self._keys.instances
+        clock, ids = self._link.read(key, [("TIME",), ("HKEYS", key)])
         self._ledger.note_time(float(clock[0]) + float(clock[1]) / 1e6)
         oldest = self._ledger.now() - within_s
-        recent = [report for report in _reports(found.values()) if report.at >= oldest]
+        recent: list[InstanceReport] = []
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            some = ids[begin : begin + _READ_AT_ONCE]
+            (found,) = self._link.read(key, [("HMGET", key, *some)])
+            recent += [report for report in _reports(found) if report.at >= oldest]
         return sorted(recent, key=lambda report: (-report.at, report.id))
 
     # ------------------------------------------------------------------ verdicts
@@ -125,25 +140,29 @@ class RedisFleet:
             [Check(("GET", lease), None)],
             [
                 ("SET", lease, instance, "PX", _COUNT_MS),
-                ("HGETALL", keys.instances),
+                ("HGETALL", keys.active),
                 ("HGETALL", keys.votes),
-                ("ZRANGEBYSCORE", keys.deadlines, self._ledger.now(), "+inf"),
+                ("ZRANGEBYSCORE", keys.deadlines, self._ledger.now(), "+inf", "WITHSCORES"),
                 ("HLEN", keys.flags),
             ],
             keys=[lease, keys.flags],
         )
         if found is None:
             return ()
-        _, instances, votes, alive, declared = found
-        reports = _reports(instances[1::2])
-        ballots = _ballots(votes, frozenset(alive))
+        _, active, votes, deadlines, declared = found
+        ends = dict(zip(deadlines[::2], map(float, deadlines[1::2]), strict=True))
+        ballots = _ballots(votes, ends)
 
         def decided(state: ControlState, head: Head, now: float) -> Written:
             decision = quorum.decide(
                 now=now,
                 not_before=state.not_before,
-                live=quorum.live_instances(reports, now),
-                active=quorum.active_flags(reports),
+                live={
+                    name.decode("utf-8", "replace")
+                    for name in active[::2]
+                    if ends.get(name, 0.0) - FORGET_S >= now - quorum.LIVE_S
+                },
+                active=_active(active, {*ballots, *state.verdicts}),
                 votes=ballots,
                 standing=state.verdicts,
                 declared=int(declared),
@@ -258,7 +277,14 @@ class RedisFleet:
         """Run commands on the keys of the fleet; None when a check failed, or it was too late."""
         names = self._keys
         result = self._link.transact(
-            [names.control, names.instances, names.votes, names.deadlines, *keys],
+            [
+                names.control,
+                names.instances,
+                names.active,
+                names.votes,
+                names.deadlines,
+                *keys,
+            ],
             checks,
             commands,
             deadline=self._ledger.deadline(),
@@ -280,6 +306,7 @@ class RedisFleet:
                 ("ZREM", keys.deadlines, *names),
                 ("HDEL", keys.votes, *names),
                 ("HDEL", keys.instances, *names),
+                ("HDEL", keys.active, *names),
             ],
         )
 
@@ -354,7 +381,16 @@ def _vote_field(flag: str, instance: str) -> str:
     return f"{flag} {instance}"
 
 
-def _ballots(votes: Sequence[bytes], alive: frozenset[bytes]) -> dict[str, dict[str, Vote]]:
+def _active(bodies: Sequence[bytes], flags: Iterable[str]) -> dict[str, set[str]]:
+    """Return each of the flags with the instances that judge calls of it, live or not."""
+    found: dict[str, set[str]] = {flag: set() for flag in flags}
+    for instance, body in zip(bodies[::2], bodies[1::2], strict=True):
+        for flag in found.keys() & body.decode("utf-8", "replace").split():
+            found[flag].add(instance.decode("utf-8", "replace"))
+    return found
+
+
+def _ballots(votes: Sequence[bytes], alive: Container[bytes]) -> dict[str, dict[str, Vote]]:
     """Return flag to instance to vote, of those whose deadline is not past."""
     found: dict[str, dict[str, Vote]] = {}
     for field, body in zip(votes[::2], votes[1::2], strict=True):
@@ -371,9 +407,11 @@ def _vote(body: bytes) -> Vote:
         return Vote(cause="unknown")
 
 
-def _reports(bodies: Any) -> list[InstanceReport]:
+def _reports(bodies: Iterable[bytes | None]) -> list[InstanceReport]:
     found = []
     for body in bodies:
+        if body is None:  # gone since it was listed
+            continue
         try:
             found.append(InstanceReport.model_validate_json(body))
         except ValidationError:  # of another release: it can neither vote nor be shown

@@ -44,6 +44,11 @@ class Keys:
         return self._control("instances")
 
     @property
+    def active(self) -> str:
+        """Hash: instance to the flags whose calls it judges, space between."""
+        return self._control("active")
+
+    @property
     def deadlines(self) -> str:
         """Sorted set: field of `instances` or `votes` to when it ends, in server time."""
         return self._control("deadlines")
