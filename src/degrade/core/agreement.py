@@ -26,6 +26,7 @@ Invariants of `merged`:
 - of each flag, and of the level, the newest record wins: an order or the release of one, by
   server time, then epoch; what only one side has is kept;
 - an end of an `off` is never forgotten;
+- a verdict that was over does not come back, nor one whose first step was kept begin again;
 - the epoch is above all that were seen.
 """
 
@@ -36,7 +37,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
-from degrade.core.records import ControlState, Hold, LevelOrder, Release
+from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 
 __all__ = (
     "LINEAGE_CAP",
@@ -190,7 +191,7 @@ def merged(known: ControlState, shown: ControlState) -> ControlState:
             "level": level,
             "level_released": level_released,
             "off_ended": _latest(known.off_ended, shown.off_ended),
-            "verdicts": {**known.verdicts, **shown.verdicts},
+            "verdicts": _verdicts(known, shown),
         }
     )
 
@@ -205,6 +206,23 @@ def _newest(
         return order, release
     over = (release.at, release.epoch) > (order.at, order.epoch)
     return (None, release) if over else (order, None)
+
+
+def _verdicts(known: ControlState, shown: ControlState) -> dict[str, FleetVerdict]:
+    """Return the verdicts that stand: of each flag the newest one, and what is known of it."""
+    found = dict(known.verdicts)
+    for flag, other in shown.verdicts.items():
+        mine = found.get(flag)
+        if other.id > (known.epoch if mine is None else mine.id):
+            found[flag] = other
+        elif mine is not None and mine.id == other.id:
+            found[flag] = mine.model_copy(
+                update={
+                    "recovering": mine.recovering or other.recovering,
+                    "retry_at": max(mine.retry_at, other.retry_at),
+                }
+            )
+    return found
 
 
 def _later(known: _DatedT | None, shown: _DatedT | None) -> _DatedT | None:

@@ -166,15 +166,37 @@ def test_the_epoch_rises_above_both_and_no_end_of_an_off_is_forgotten():
     assert found.off_ended == {"a": 1.0, "b": 5.0, "c": 2.0}
 
 
-def test_verdicts_stay_and_what_is_shown_of_one_is_newer():
-    def verdict(number: int) -> FleetVerdict:
-        return FleetVerdict(id=number, at=1.0, cause="p99", voters=2, live=3)
+def verdict(number: int, **more: object) -> FleetVerdict:
+    base = FleetVerdict(id=number, at=1.0, cause="p99", voters=2, live=3)
+    return base.model_copy(update=more)
 
+
+@pytest.mark.parametrize(
+    ("known", "shown", "stands"),
+    [
+        ({"a": 1}, {}, {"a": 1}),  # lost
+        ({}, {"a": 5}, {"a": 5}),  # came since
+        ({}, {"a": 4}, {}),  # was over, at the latest when the known state was read
+        ({"a": 1, "b": 2}, {"b": 7}, {"a": 1, "b": 7}),
+        ({"a": 3}, {"a": 2}, {"a": 3}),
+        ({"a": 2}, {"a": 3}, {"a": 3}),
+    ],
+)
+def test_the_newest_verdict_stands_and_none_that_was_over(
+    known: dict[str, int], shown: dict[str, int], stands: dict[str, int]
+):
     found = merged(
-        state(verdicts={"a": verdict(1), "b": verdict(2)}),
-        state("J", verdicts={"b": verdict(7)}),
+        state(epoch=4, verdicts={flag: verdict(number) for flag, number in known.items()}),
+        state("J", epoch=2, verdicts={flag: verdict(number) for flag, number in shown.items()}),
     )
-    assert {flag: one.id for flag, one in found.verdicts.items()} == {"a": 1, "b": 7}
+    assert {flag: one.id for flag, one in found.verdicts.items()} == stands
+
+
+def test_what_one_side_knows_of_a_verdict_is_kept():
+    on, later = verdict(2, recovering=True, retry_at=3.0), verdict(2, retry_at=9.0)
+    for known, shown in ((on, later), (later, on)):
+        found = merged(state(epoch=4, verdicts={"a": known}), state("J", verdicts={"a": shown}))
+        assert found.verdicts == {"a": verdict(2, recovering=True, retry_at=9.0)}
 
 
 def test_time_and_place_are_those_of_what_is_shown():
