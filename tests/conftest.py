@@ -28,7 +28,12 @@ def clock() -> ManualClock:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse names that differ from process to process: parallel runs need the same in all."""
+    """Refuse names that differ from process to process, and let the slow tests begin first.
+
+    Parallel runs need the same names in all processes. A slow test that comes last would run
+    alone, while the other processes have nothing left to do.
+    """
     changing = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if changing:
         raise pytest.UsageError("give these parameters ids of their own: " + ", ".join(changing))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -86,6 +86,7 @@ def test_whatever_is_wiped_stays_in_force_and_is_restored_by_one(
     assert set(wrong) == {"degraded"}
 
 
+@pytest.mark.slow
 def test_a_write_that_timed_out_never_beats_a_newer_one(application, redis_server, figures):
     figures.about("T14 zombie_write", "SIGSTOP, an order that times out, SIGCONT, a newer order")
     app = application(redis_server.url, flags=FLAGS, ports=[redis_server.port])

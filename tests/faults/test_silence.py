@@ -33,6 +33,7 @@ def speed(reports):
     return fault / calm
 
 
+@pytest.mark.slow
 def test_a_frozen_redis_slows_no_call_and_is_caught_up_with_at_once(
     application, redis_server, figures
 ):

@@ -135,6 +135,7 @@ def crowd(tmp_path: Path) -> Iterator[Callable[[str | None], Crowd]]:
         yield start
 
 
+@pytest.mark.slow
 def test_a_fleet_comes_back_without_breaking_its_dependency_again(crowd, redis_server, figures):
     figures.about(
         "T21 recovery_herd",
