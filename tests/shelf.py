@@ -48,6 +48,8 @@ class Shelf:
             raise StoreError("the shelf is sick")
         self.batches.append(len(blobs))
         for blob in blobs:
+            if not blob.replaces and (blob.flag, blob.key) in self.bodies:
+                continue
             self.bodies[blob.flag, blob.key] = blob.body
             self.kept_s[blob.flag, blob.key] = blob.keep_s
 

@@ -244,12 +244,14 @@ class Blob(NamedTuple):
         key: What tells it from the other snapshots of the flag; any text.
         body: The envelope, encoded.
         keep_s: How long it is worth keeping, seconds.
+        replaces: One that is there already gives way; else that one stays.
     """
 
     flag: str
     key: str
     body: bytes
     keep_s: float
+    replaces: bool = True
 
 
 class Blobs(Protocol):
@@ -277,7 +279,8 @@ class Blobs(Protocol):
     def put(self, blobs: Sequence[Blob]) -> None:
         """Store snapshots over those of the same flag and key, in as few round trips as can be.
 
-        One that is larger than `limit` is left out.
+        One that is larger than `limit` is left out, and so is one that `replaces` nothing where
+        one is already.
         """
         ...
 

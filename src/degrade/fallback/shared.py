@@ -7,6 +7,10 @@ The queue keeps the newest snapshot of a key. It is bounded in entries and bytes
 oldest goes, and is counted. A key is sent at most once per `refresh`, however often its snapshot
 was lost from memory meanwhile.
 
+A store that lost everything is sent again what it had from here, as far as memory still has it: a
+fleet that is degraded makes no new snapshots, and a process that starts then has none. It goes
+slowly, since all processes do it, and replaces nothing that somebody else has sent since.
+
 Invariants: what was admitted before a void is not sent after it; what is found is served only
 when its age by the store's time allows it, whatever the clocks of the hosts say.
 """
@@ -14,9 +18,9 @@ when its age by the store's time allows it, whatever the clocks of the hosts say
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from degrade.core.words import Sharing
 from degrade.errors import CodecError
@@ -35,6 +39,17 @@ MOST_QUEUED_BYTES: Final = 16 * 1024 * 1024
 _BATCH: Final = 200
 _BATCH_BYTES: Final = 1024 * 1024
 _MOST_REMEMBERED: Final = 10_000
+_AGAIN: Final = 50
+"""Snapshots that are sent again with each `send`, to a store that lost them."""
+
+
+class _Sent(NamedTuple):
+    """What was sent for a place: the snapshot of a key, admitted at a monotonic time."""
+
+    at: float
+    book: Book
+    key: Key
+    shared_as: str
 
 
 class SharedTier:
@@ -62,7 +77,8 @@ class SharedTier:
         self._lock = threading.Lock()
         self._queue: dict[bytes, Capture] = {}
         self._bytes = 0
-        self._sent: dict[bytes, float] = {}
+        self._sent: dict[bytes, _Sent] = {}
+        self._lost: dict[bytes, _Sent] = {}
         self._next_s = float("-inf")
         self._most = _BATCH
 
@@ -91,20 +107,31 @@ class SharedTier:
             sent = self._sent.get(place)
             refresh_s = capture.entry.due - capture.entry.at
             void_before = capture.book.void_before
-            if sent is not None and sent > void_before and capture.entry.at - sent < refresh_s:
+            if (
+                sent is not None
+                and sent.at > void_before
+                and capture.entry.at - sent.at < refresh_s
+            ):
                 return
+            self._lost.pop(place, None)
             self._drop(place)
             self._queue[place] = capture
             self._bytes += size
             while len(self._queue) > MOST_QUEUED or self._bytes > MOST_QUEUED_BYTES:
                 self._count(self._drop(next(iter(self._queue))), Sharing.UNSENT)
 
+    def lost(self) -> None:
+        """Send again what was sent: the store has lost it."""
+        with self._lock:
+            self._lost |= self._sent
+            self._sent.clear()
+
     def due(self) -> bool:
         """Whether `send` has something to do."""
-        return bool(self._queue) and self._monotonic() >= self._next_s
+        return bool(self._queue or self._lost) and self._monotonic() >= self._next_s
 
     def send(self) -> None:
-        """Send what is queued, in batches.
+        """Send what is queued, in batches, and a little of what the store has lost.
 
         Raises:
             StoreError: The store does not take it; what it did not take is sent later.
@@ -116,19 +143,21 @@ class SharedTier:
         self._next_s = self._monotonic() + SEND_EVERY_S
         while batch := self._batch():
             try:
-                self._blobs.put([self._blob(capture) for capture in batch.values()])
+                self._put([self._blob(capture) for capture in batch.values()])
             except BaseException:
-                self._most = max(1, self._most // 8)
                 self._take_back(batch)
                 raise
-            self._most = min(2 * self._most, _BATCH)
             with self._lock:
-                for place, capture in batch.items():
-                    self._sent.pop(place, None)
-                    self._sent[place] = capture.entry.at
-                    self._count(capture.book, Sharing.SENT)
-                while len(self._sent) > _MOST_REMEMBERED:
-                    del self._sent[next(iter(self._sent))]
+                for place, made in batch.items():
+                    self._note_sent(
+                        place, _Sent(made.entry.at, made.book, made.key, made.shared_as)
+                    )
+        if again := self._again():
+            self._put(list(again.values()))
+            with self._lock:
+                for place in again:
+                    if place in self._lost:
+                        self._note_sent(place, self._lost.pop(place))
 
     # ------------------------------------------------------------------ from the store
 
@@ -206,6 +235,39 @@ class SharedTier:
                 batch[place] = capture
                 size += len(entry.blob)
         return batch
+
+    def _put(self, blobs: Sequence[Blob]) -> None:
+        try:
+            self._blobs.put(blobs)
+        except BaseException:
+            self._most = max(1, self._most // 8)
+            raise
+        self._most = min(2 * self._most, _BATCH)
+
+    def _again(self) -> dict[bytes, Blob]:
+        """Return some of what was lost, and forget what memory has no more."""
+        now = self._monotonic()
+        again: dict[bytes, Blob] = {}
+        left = _BATCH_BYTES * self._most // _BATCH
+        with self._lock:
+            for place, (_, book, key, shared_as) in list(self._lost.items()):
+                entry = book.entries.get(key)
+                if entry is None or not entry.blob or entry.expires <= now:
+                    del self._lost[place]
+                    continue
+                keep_s = entry.expires - now
+                again[place] = Blob(book.flag, shared_as, entry.blob, keep_s, replaces=False)
+                left -= len(entry.blob)
+                if left <= 0 or len(again) >= min(_AGAIN, self._most):
+                    break
+        return again
+
+    def _note_sent(self, place: bytes, sent: _Sent) -> None:
+        self._sent.pop(place, None)
+        self._sent[place] = sent
+        self._count(sent.book, Sharing.SENT)
+        while len(self._sent) > _MOST_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
 
     def _blob(self, capture: Capture) -> Blob:
         return Blob(

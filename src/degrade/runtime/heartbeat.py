@@ -37,12 +37,14 @@ class Heartbeat:
         """Write what this process sees, and declare flags that are new to the store.
 
         A store that lost everything began another life, in which no flag is declared, so that no
-        operator could hold one.
+        operator could hold one, and no snapshot is there.
         """
         runtime = self._runtime
         live = runtime.orders.live
         life = None if live is None else live.incarnation
         if life != self._told:
+            if self._told is not None and runtime.asker is not None:
+                runtime.asker.tier.lost()
             self._told, self.undeclared = life, True
         runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False

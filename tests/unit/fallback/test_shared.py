@@ -110,6 +110,74 @@ def test_what_one_process_captured_another_serves_with_its_true_age(one, other, 
     assert (one.counts, other.counts) == ({"sent": 1}, {"hit": 1})
 
 
+def test_a_store_that_lost_everything_is_sent_again_what_memory_still_has(one, other, shelf, clock):
+    one.keep([Story(1, [])], "u1")
+    one.keep([Story(2, [])], "u2")
+    one.tier.send()
+    clock.advance(60)
+    shelf.bodies.clear()
+    assert not one.tier.due()
+    one.tier.lost()
+    assert one.tier.due()
+    one.tier.send()
+    assert other.find("u1") == Answer([Story(1, [])], 60.0)
+    assert other.find("u2") == Answer([Story(2, [])], 60.0)
+    clock.advance(60)
+    assert not one.tier.due()
+
+
+def test_what_is_sent_again_replaces_nothing(one, other, shelf, clock):
+    one.keep([Story(1, [])], "u1")
+    one.tier.send()
+    shelf.bodies.clear()
+    clock.advance(60)
+    other.keep([Story(2, [])], "u1")
+    other.tier.send()
+    one.tier.lost()
+    one.tier.send()
+    third = Process(shelf, clock)
+    assert third.find("u1") == Answer([Story(2, [])], 0.0)
+
+
+def test_nothing_that_was_voided_or_is_too_old_is_sent_again(one, shelf, clock):
+    one.keep([Story(1, [])], "u1")
+    one.tier.send()
+    shelf.bodies.clear()
+    one.tier.lost()
+    one.memory.void("feed", clock.monotonic())
+    one.tier.send()
+    assert not shelf.bodies
+    clock.advance(1)
+    one.keep([Story(1, [])], "u2")
+    one.tier.send()
+    shelf.bodies.clear()
+    one.tier.lost()
+    clock.advance(3600)
+    one.tier.send()
+    assert not shelf.bodies
+    clock.advance(1)
+    assert not one.tier.due(), "what memory has no more is forgotten"
+
+
+def test_it_is_sent_again_slowly_and_all_of_it_through_errors(one, shelf, clock):
+    for number in range(120):
+        one.memory.budget.spent(clock.monotonic(), -1.0)
+        one.keep([Story(number, [])], f"u{number}")
+    one.tier.send()
+    shelf.bodies.clear()
+    one.tier.lost()
+    shelf.sick = True
+    with pytest.raises(StoreError):
+        one.tier.send()
+    shelf.sick = False
+    clock.advance(1)
+    while one.tier.due():
+        one.tier.send()
+        assert shelf.batches[-1] <= 50
+        clock.advance(1)
+    assert len(shelf.bodies) == 120
+
+
 def test_what_was_found_is_decoded_once_and_shared(one, other):
     one.keep([Story(1, [])], "u1")
     one.tier.send()

@@ -64,7 +64,7 @@ class RedisBlobs:
     def put(self, blobs: Sequence[Blob]) -> None:
         self._link.scatter(
             [
-                ("SET", self._name(blob.flag, blob.key), blob.body, "PX", round(blob.keep_s * 1e3))
+                ("SET", self._name(blob.flag, blob.key), blob.body, *_how(blob))
                 for blob in blobs
                 if len(blob.body) <= self._limit and blob.keep_s >= _LEAST_S
             ]
@@ -81,3 +81,8 @@ class RedisBlobs:
     def _name(self, flag: str, key: str) -> str:
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
         return self._keys.snapshot(flag, digest.hexdigest())
+
+
+def _how(blob: Blob) -> tuple[str | int, ...]:
+    expiry = ("PX", round(blob.keep_s * 1e3))
+    return expiry if blob.replaces else (*expiry, "NX")
