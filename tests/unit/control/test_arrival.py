@@ -33,11 +33,16 @@ class Passing:
 
 
 class Failing(MemoryStore):
-    """A store whose heartbeats cannot be read for a while."""
+    """A store whose heartbeats cannot be read for a while, or are many."""
 
-    dead = False
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.passing = clock
+        self.dead = False
+        self.takes_s = 0.0
 
     def instances(self, *, within_s=600.0):
+        self.passing.advance(self.takes_s)
         if self.dead:
             raise StoreError("it is frozen")
         return super().instances(within_s=within_s)
@@ -45,7 +50,7 @@ class Failing(MemoryStore):
 
 @pytest.fixture
 def store(clock):
-    store = Failing(clock=clock)
+    store = Failing(clock)
     store.declare([FlagInfo(name="feed", level=2)])
     return store
 
@@ -131,6 +136,14 @@ def test_it_looks_a_few_times_a_second_and_never_past_its_end(control, beat, sle
     held(control, wait="99%", timeout="1.5s")
     assert sum(sleep.sleeps) == pytest.approx(1.5)
     assert 5 <= len(sleep.sleeps) <= 10
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_it_reads_for_at_most_half_of_the_time(control, store, beat, sleep, dead):
+    beat("a", epoch=0)
+    store.takes_s, store.dead = 1.0, dead
+    held(control, wait="99%", timeout="5.5s")
+    assert sleep.sleeps == pytest.approx([1.0, 1.0, 0.5])
 
 
 def test_without_any_instance_nothing_has_arrived(control, sleep):
