@@ -13,47 +13,64 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import degrade
+from benchmarks.fleet.noted import Noted
+from degrade.core.resolve import Resolved
+from degrade.runtime.watch import Watch
 
 FLAG = "bench.toggle"
 
 
-def _app(url: str, namespace: str) -> Callable[[], list[tuple[int, float]]]:
+Seen = Callable[[int, float], None]
+
+
+def _noting(asked: dict[str, Any], seen: list[tuple[int, float]]) -> Seen:
+    """Return what notes a number and its time, and shows the number to who waits for it."""
+    place = asked.get("noted")
+    show = (lambda _: None) if place is None else Noted.opened(*place)
+
+    def note(number: int, at: float) -> None:
+        seen.append((number, at))
+        show(number)
+
+    return note
+
+
+def _app(url: str, namespace: str, note: Seen) -> None:
     """Follow a flag; note the epoch and the time of every change that was visible here."""
     flag = degrade.Flag(FLAG)
     runtime = degrade.configure(store=url, namespace=namespace, state_file=False)
-    seen: list[tuple[int, float]] = []
-    obey = runtime.obey
+    settle = Watch.settle
     last = [flag.degraded]
 
-    def obeyed() -> None:
-        obey()
+    def settled(watch: Watch, *found: Resolved | None) -> None:
+        settle(watch, *found)
         degraded = flag.degraded
+        at = time.monotonic()
         if degraded is not last[0]:
-            seen.append((runtime.orders.epoch, time.monotonic()))
             last[0] = degraded
+            note(runtime.orders.epoch, at)
 
-    runtime.obey = obeyed  # type: ignore[method-assign]
+    Watch.settle = settled  # type: ignore[method-assign]  # all that calls read was just written
     if not runtime.wait_ready("10s"):
         raise SystemExit("the store did not answer")
-    return lambda: seen
 
 
-def _bare(port: int, channel: str) -> Callable[[], list[tuple[int, float]]]:
-    """Read a subscription from a socket; note the number and the time of every message."""
+def _bare(port: int, channel: str, note: Seen) -> None:
+    """Read a subscription from a socket; note the epoch and the time of every hint."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.sendall(f"SUBSCRIBE {channel}\r\n".encode())
     connection.recv(4096)
-    seen: list[tuple[int, float]] = []
 
     def read() -> None:
         while data := connection.recv(65_536):
-            now = time.monotonic()
-            seen.extend((int(part), now) for part in data.split(b"#")[1::2])
+            at = time.monotonic()
+            for part in data.split(b'"epoch":')[1:]:
+                note(int(part.partition(b",")[0]), at)
 
     threading.Thread(target=read, daemon=True).start()
-    return lambda: seen
 
 
 def _burn() -> None:
@@ -84,12 +101,14 @@ def _hold_many(url: str, namespace: str, count: int) -> None:
 def main() -> None:
     """Do what the first argument says until standard input ends, then print what was seen."""
     asked = json.loads(sys.argv[1])
+    seen: list[tuple[int, float]] = []
+    note = _noting(asked, seen)
     if asked["kind"] == "bare":
-        found = _bare(asked["port"], asked["channel"])
+        _bare(asked["port"], asked["channel"], note)
     else:
         if asked.get("flags"):
             _hold_many(asked["url"], asked["namespace"], asked["flags"])
-        found = _app(asked["url"], asked["namespace"])
+        _app(asked["url"], asked["namespace"], note)
     if asked.get("burn"):
         threading.Thread(target=_burn, daemon=True).start()
     if asked.get("calls"):
@@ -100,7 +119,7 @@ def main() -> None:
             usage = resource.getrusage(resource.RUSAGE_SELF)
             print(json.dumps([time.monotonic(), usage.ru_utime + usage.ru_stime]), flush=True)
         else:
-            print(json.dumps(found()), flush=True)
+            print(json.dumps(seen), flush=True)
 
 
 __all__ = ("FLAG", "main")

@@ -16,6 +16,8 @@ from typing import Any
 
 import redis
 
+from benchmarks.fleet.noted import Noted
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -89,10 +91,18 @@ class Child:
 
 
 @contextmanager
-def children(asked: list[dict[str, Any]]) -> Iterator[list[Child]]:
-    """Start processes, wait until all are ready, and end them."""
+def children(asked: list[dict[str, Any]], noted: Noted | None = None) -> Iterator[list[Child]]:
+    """Start processes, wait until all are ready, and end them.
+
+    Args:
+        asked: What each is to do.
+        noted: Where they note what they have seen last, in this order.
+    """
     with ExitStack() as stack:
-        found = [Child(**one) for one in asked]
+        places = [
+            {} if noted is None else {"noted": noted.place(index)} for index in range(len(asked))
+        ]
+        found = [Child(**one, **place) for one, place in zip(asked, places, strict=True)]
         for one in found:
             stack.callback(one.close)
         for one in found:
