@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from degrade.stores.redis.address import Address, Place
 from degrade.stores.redis.dialing import Dialing
 from degrade.stores.redis.failures import LinkError, explained
+from degrade.stores.redis.messages import Messages
 from degrade.stores.redis.route import Route
 from degrade.stores.redis.wire import FAILURES, OLDEST_S, Wire
 
@@ -99,9 +100,9 @@ class Ear:
             return
         self._wire = wire
         try:
-            self._subscribe(wire)
+            messages = self._subscribed(wire)
             yield None
-            yield from self._heard(wire, over)
+            yield from self._heard(wire, messages, over)
         except LinkError:
             if self._left is not wire:
                 raise
@@ -118,40 +119,39 @@ class Ear:
         dialing.abandon()
         return None
 
-    def _subscribe(self, wire: Wire) -> None:
+    def _subscribed(self, wire: Wire) -> Messages:
         try:
-            (reply,) = wire.ask([("SUBSCRIBE", self._channel)], time.monotonic() + self._timeout_s)
-            if isinstance(reply, Exception):
-                raise reply
+            messages = wire.messages(self._channel)
+            wire.send([("SUBSCRIBE", self._channel)], _soon(self._timeout_s))
+            if messages.next(self._timeout_s, self._timeout_s) is None:
+                raise TimeoutError("no answer to a SUBSCRIBE")
         except FAILURES as error:
             failure = explained(error, self._address, where=f"the channel {self._channel}")
         else:
-            return
+            return messages
         raise failure
 
-    def _heard(self, wire: Wire, over: Callable[[], bool]) -> Iterator[bytes]:
+    def _heard(self, wire: Wire, messages: Messages, over: Callable[[], bool]) -> Iterator[bytes]:
         oldest = wire.since + random.uniform(0.8, 1.0) * OLDEST_S
         quiet_since = time.monotonic()
         asked_at: float | None = None
         while not over() and quiet_since < oldest:
             wait_s = _LOOK_UP_S if asked_at is None else min(_LOOK_UP_S, self._timeout_s)
             try:
-                reply = wire.reply(_soon(self._timeout_s)) if wire.heard(wait_s) else None
-                if isinstance(reply, Exception):
-                    raise reply
+                reply = messages.next(wait_s, self._timeout_s)
+                if type(reply) is bytes:
+                    yield reply
                 now = time.monotonic()
-                if reply is None and asked_at is not None and now - asked_at >= self._timeout_s:
+                if reply is not None:
+                    quiet_since, asked_at = now, None
+                elif asked_at is not None and now - asked_at >= self._timeout_s:
                     raise TimeoutError("no answer to a PING")
-                if reply is None and asked_at is None and now - quiet_since >= _QUIET_S:
+                elif asked_at is None and now - quiet_since >= _QUIET_S:
                     wire.send([("PING",)], _soon(self._timeout_s))
                     asked_at = now
             except FAILURES as error:
                 failure = explained(error, self._address, where=f"the channel {self._channel}")
             else:
-                if reply is not None:
-                    quiet_since, asked_at = now, None
-                    if reply[0] == b"message":
-                        yield reply[2]
                 continue
             raise failure
 

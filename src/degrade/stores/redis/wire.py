@@ -22,6 +22,7 @@ from redis.retry import Retry
 
 from degrade.stores.redis.address import Address, Place, Secrets
 from degrade.stores.redis.link import Command
+from degrade.stores.redis.messages import Messages
 
 __all__ = ("CLIENT_NAME", "FAILURES", "OLDEST_S", "Wire", "shaped")
 
@@ -40,7 +41,7 @@ class _Bounded:
     """A socket whose reads all together end at one moment, however slowly the bytes trickle in."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        self.raw = self._sock = sock
         self._end: float | None = None
 
     def give_up_at(self, end: float) -> None:
@@ -69,6 +70,10 @@ class _Timed:
     """A connection of redis-py that is given a moment to end at, not a timeout for each step."""
 
     _sock: Any
+
+    @property
+    def raw(self) -> socket.socket | None:
+        return None if self._sock is None else self._sock.raw
 
     def give_up_at(self, end: float) -> None:
         if self._sock is None:
@@ -164,9 +169,12 @@ class Wire:
         except exceptions.ResponseError as error:
             return error
 
-    def heard(self, within_s: float) -> bool:
-        """Wait until a reply has begun to arrive, at most so many seconds."""
-        return bool(self._connection.can_read(within_s))
+    def messages(self, channel: str) -> Messages:
+        """Return what reads a channel's messages from now on; `reply` must not be used any more."""
+        sock = self._connection.raw
+        if sock is None:
+            raise exceptions.ConnectionError("the connection was closed")
+        return Messages(sock, channel)
 
     def interrupt(self) -> None:
         """End what another thread waits for on this wire; that thread closes it."""
