@@ -7,7 +7,7 @@ the time of the store.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +39,20 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     v: Literal[1] = 1
+
+    def but(self, **changes: Any) -> Self:
+        """Return it with some attributes changed, which are not checked.
+
+        Cost:
+            A fraction of that of `model_copy`, which does the same.
+        """
+        made = type(self).__new__(type(self))
+        put = object.__setattr__  # as pydantic does: the records are frozen
+        put(made, "__dict__", self.__dict__ | changes)
+        put(made, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        put(made, "__pydantic_extra__", self.__pydantic_extra__)
+        put(made, "__pydantic_private__", self.__pydantic_private__)
+        return made
 
 
 class Hold(_Record):

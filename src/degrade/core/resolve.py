@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from degrade.core.machine import MachineState
 from degrade.core.records import Hold, LevelOrder
@@ -31,6 +31,10 @@ from degrade.core.words import HoldMode, Mode, Phase
 from degrade.units import ratio_text
 
 __all__ = ("Lease", "Resolved", "resolve")
+
+# Members of an enumeration are looked up anew at each use, which takes longer than comparing them.
+_HELD_OFF, _HELD_NORMAL, _HELD_DEGRADED = HoldMode.OFF, HoldMode.NORMAL, HoldMode.DEGRADED
+_OFF, _NORMAL, _DEGRADED = Mode.OFF, Mode.NORMAL, Mode.DEGRADED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +86,7 @@ class _Ending(Protocol):
     def until(self) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(NamedTuple):
     """What one layer asks for."""
 
     dial: float
@@ -124,24 +127,30 @@ def resolve(
     for order, layer, on in ((hold, "hold", "hold"), (everyone, "everyone", "hold on *")):
         if order is None or _over(order, now_wall):
             continue
-        reason = f"{on} by {order.actor}: {order.reason}"
-        if order.mode is HoldMode.OFF:
-            return _result(_Wish(1.0, layer, reason), Mode.OFF)
-        if order.mode is HoldMode.NORMAL:
+        mode, reason = order.mode, f"{on} by {order.actor}: {order.reason}"
+        if mode is _HELD_OFF:
+            return _result(_Wish(1.0, layer, reason), _OFF)
+        if mode is _HELD_NORMAL:
             return _result(_Wish(0.0, layer, reason))
-        if order.mode is HoldMode.DEGRADED:
+        if mode is _HELD_DEGRADED:
             human.append(_Wish(order.dial, layer, reason))
         else:
             observed.append(_Wish(0.0, layer, reason))
     if level is not None and _reaches(level, flag_level) and not _over(level, now_wall):
         reason = f"level {level.level} by {level.actor}: {level.reason}"
         human.append(_Wish(1.0, "level", reason))
+    if not observed:
+        for wish in human:
+            if wish.dial >= 1:  # no other is greater, and none of the lower layers comes before it
+                return _result(wish)
+        if not (human or leases):
+            return _result(_wish_of(machine))
     automation = [
         _Wish(lease.dial, "lease", f"{lease.source}: {lease.reason}", automatic=True)
         for lease in leases
         if not _over(lease, now_wall)
     ]
-    automation.append(_Wish(machine.dial, "machine", _machine_reason(machine), automatic=True))
+    automation.append(_wish_of(machine))
     would = _result(_greatest([*human, *automation]))
     if not observed:
         return would
@@ -160,6 +169,10 @@ def _greatest(wishes: Sequence[_Wish]) -> _Wish:
     return max(wishes, key=lambda wish: wish.dial)  # the first of equal ones
 
 
+def _wish_of(machine: MachineState) -> _Wish:
+    return _Wish(machine.dial, "machine", _machine_reason(machine), automatic=True)
+
+
 def _machine_reason(machine: MachineState) -> str:
     if machine.phase is Phase.STEADY:
         return "steady"
@@ -169,7 +182,7 @@ def _machine_reason(machine: MachineState) -> str:
 
 
 def _result(wish: _Wish, mode: Mode | None = None) -> Resolved:
-    found = mode or (Mode.DEGRADED if wish.dial > 0 else Mode.NORMAL)
+    found = mode or (_DEGRADED if wish.dial > 0 else _NORMAL)
     return Resolved(
         mode=found, dial=wish.dial, layer=wish.layer, reason=wish.reason,
         automatic=wish.automatic, would=(found, wish.dial),

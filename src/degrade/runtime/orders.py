@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
@@ -69,19 +70,31 @@ class Orders:
         self.from_file = False
         self._plan(float("-inf"))
 
-    def take_hinted(self, state: ControlState, now: float) -> bool:
+    def take_hinted(self, state: ControlState, now: float) -> Collection[str] | None:
         """Take what a hint told; not if a read was faster: that knows who ordered it, and why.
 
         Returns:
-            Whether it was taken.
+            The flags for which it changes anything, `*` for all of them; None when it was not
+            taken.
+
+        Cost:
+            Linear in the holds, whatever the number of flags.
         """
         self.seen(now)
         known = self.live
         same = known is not None and known.incarnation == state.incarnation
         if known is not None and same and known.epoch >= state.epoch:
-            return False
-        self.take(state, now)
-        return True
+            return None
+        if known is None or now < self._asked_at:
+            self.take(state, now)
+            return (EVERYONE,)
+        self._state, self._asked_at = state, now
+        names = _differing(known, state)
+        for name in names:
+            hold = state.holds.get(name)
+            if hold is not None and hold.until is not None:
+                self._next_end = min(self._next_end, hold.until)
+        return names
 
     def take_saved(self, state: ControlState, *, ahead_s: float, seen: float) -> None:
         """Begin with the last state saved on this host, unless the store was read already.
@@ -207,3 +220,22 @@ class Orders:
 
 def _over(order: Hold | LevelOrder, store_now: float) -> bool:
     return order.until is not None and order.until <= store_now
+
+
+def _differing(before: ControlState, after: ControlState) -> set[str]:
+    """Return the flags for which two states differ, `*` where that may be all of them.
+
+    Orders that both took from one reading are the same objects, so that nothing need be compared.
+    """
+    if _differ(before.level, after.level) or _differ(before.verdicts, after.verdicts):
+        return {EVERYONE}
+    old, new = before.holds, after.holds
+    names = {name for name, hold in new.items() if old.get(name) is not hold}
+    names |= old.keys() - new.keys()
+    if before.off_ended is not after.off_ended:
+        names |= {name for name, _ in before.off_ended.items() ^ after.off_ended.items()}
+    return names
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not other and one != other

@@ -10,12 +10,13 @@ from degrade.core.machine import Cleared, HoldEnded
 from degrade.core.words import Mode
 
 if TYPE_CHECKING:
+    from degrade.core.machine import Transition
     from degrade.core.resolve import Resolved
     from degrade.fallback.memory import MemoryTier
     from degrade.runtime.orders import Orders
     from degrade.runtime.watch import Watch
 
-__all__ = ("Ended", "obeyed", "recoveries")
+__all__ = ("Ended", "followed", "obeyed", "recoveries")
 
 SPREAD_S: Final = 60.0
 _ORDERED: Final = frozenset({"hold", "everyone", "level"})
@@ -24,9 +25,36 @@ Ended = tuple["Watch", "Resolved", bool]
 """A flag whose order ended, what it obeyed before, and whether it is to skip its recovery."""
 
 
+def followed(
+    orders: Orders,
+    watches: Iterable[Watch],
+    tier: MemoryTier,
+    rng: random.Random,
+    *,
+    now: float,
+    store_now: float,
+) -> list[tuple[Watch, tuple[Transition, ...]]]:
+    """Let flags follow their orders, and begin to recover where one ended.
+
+    When this returns calls go by it; nothing that can wait was done before.
+
+    Args:
+        orders, watches, tier, now, store_now: See `obeyed`.
+        rng: For when recoveries begin.
+
+    Returns:
+        The transitions that this led to, to be told.
+    """
+    concerned, ended = obeyed(orders, watches, tier, now=now, store_now=store_now)
+    moved = [(watch, watch.move([event], now)) for watch, event in recoveries(ended, now, rng)]
+    for watch, resolved in concerned:
+        watch.settle(None if ended else resolved)
+    return moved
+
+
 def obeyed(
     orders: Orders, watches: Iterable[Watch], tier: MemoryTier, *, now: float, store_now: float
-) -> tuple[list[Watch], list[Ended]]:
+) -> tuple[list[tuple[Watch, Resolved]], list[Ended]]:
     """Give every flag its orders.
 
     Args:
@@ -37,10 +65,10 @@ def obeyed(
         store_now: Store time, Unix seconds.
 
     Returns:
-        The flags that an order concerns, or concerned, for the caller to settle; and those of
-        them for which one ended.
+        The flags that an order concerns, or concerned, for the caller to settle, with what they
+        are to obey; and those of them for which one ended.
     """
-    concerned: list[Watch] = []
+    concerned: list[tuple[Watch, Resolved]] = []
     ended: list[Ended] = []
     for watch in watches:
         had, off_ended = watch.ordered, watch.off_ended
@@ -48,8 +76,8 @@ def obeyed(
         orders.apply_to(watch)
         if not (had or watch.ordered or watch.off_ended > off_ended):
             continue
-        concerned.append(watch)
         after = watch.peek()
+        concerned.append((watch, after))
         turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
         if turned or watch.off_ended > off_ended:
             ago_s = 0.0 if turned else max(store_now - watch.off_ended, 0.0)

@@ -12,12 +12,13 @@ import atexit
 import random
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
 from degrade.core.machine import Transition
+from degrade.core.words import EVERYONE
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
 from degrade.ports import FlagStats, Store
@@ -34,7 +35,7 @@ from degrade.runtime.joining import (
     saver_for,
 )
 from degrade.runtime.orders import Orders
-from degrade.runtime.recoveries import obeyed, recoveries
+from degrade.runtime.recoveries import followed
 from degrade.runtime.ticker import Ticker, yield_to_others
 from degrade.runtime.troubles import Troubles
 from degrade.runtime.watch import Watch
@@ -326,8 +327,9 @@ class Runtime:
             self._courier.poll_now()
         else:
             with self._lock:  # or an older state that is just being taken would come after it
-                if self.orders.take_hinted(state, self.clock.monotonic()):
-                    self.obey()
+                names = self.orders.take_hinted(state, self.clock.monotonic())
+                if names is not None:
+                    self.obey(names)
 
     def _own_change(self, state: ControlState | None) -> None:
         """Act on a change that this process made, at once, in the thread that made it."""
@@ -344,24 +346,22 @@ class Runtime:
             self.orders.seen(self.clock.monotonic())
             self.obey()
 
-    def obey(self) -> None:
-        """Let every flag obey the orders in force; where one ended, recovery begins."""
+    def obey(self, names: Collection[str] = (EVERYONE,)) -> None:
+        """Let the flags of these names obey the orders in force; where one ended, recovery begins."""
         with self._lock:
-            now, store_now = self.clock.monotonic(), self.store_now()
-            watches = self.watched()
-            concerned, ended = obeyed(self.orders, watches, self.tier, now=now, store_now=store_now)
-            for watch, event in recoveries(ended, now, self._rng):
-                self._told(watch, watch.move([event], now))
-            for watch in concerned:
-                watch.settle()
-            if self.member is not None:
+            now, there = self.clock.monotonic(), self.store_now()
+            whole = EVERYONE in names
+            watches = self.watched() if whole else list(filter(None, map(self._watches.get, names)))
+            told = followed(self.orders, watches, self.tier, self._rng, now=now, store_now=there)
+            for watch, transitions in told:
+                self._told(watch, transitions)
+            if self.member is not None and whole:
                 for watch in watches:
                     self._told(watch, self.member.obey(watch, now))
             self.newsworthy = True
-            leftover = self.orders.passed(store_now)
+            if whole and self.orders.passed(there):
+                self._courier.put("sweep", lambda: self.store.sweep(self.instance))
             self._stir()
-        if leftover:
-            self._courier.put("sweep", lambda: self.store.sweep(self.instance))
 
     # ------------------------------------------------------------------ shown to observers
 

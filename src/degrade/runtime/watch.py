@@ -328,11 +328,11 @@ class Watch:
             now_wall=self._store_now(),
         )
 
-    def settle(self) -> None:
-        """Resolve orders and machine anew, and write the gate."""
+    def settle(self, resolved: Resolved | None = None) -> None:
+        """Resolve orders and machine anew, unless it was just done, and write the gate."""
         wall_s = self.wall()
         before = self.resolved
-        after = self.resolved = self.peek()
+        after = self.resolved = self.peek() if resolved is None else resolved
         if (before.mode, before.reason) != (after.mode, after.reason):
             self.changed_wall = wall_s
         gate = self.gate

@@ -12,7 +12,7 @@ import degrade
 from degrade import SLA, Flag, Runtime, default, degradable, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.core.records import ControlState, Hold
+from degrade.core.records import ControlState, Hold, LevelOrder
 from degrade.core.words import HoldMode
 from degrade.errors import StoreError
 from degrade.ports import Change
@@ -584,3 +584,47 @@ def test_who_looks_at_the_store_in_a_process_hides_no_order_from_it(
         Control(own, actor="eve", clock=clock).status()
         pass_time(runtime, clock, 1)
         assert modes(runtime) == {"feed": "off"}
+
+
+def test_a_hint_about_one_flag_is_obeyed_as_a_whole_state_is(clock: ManualClock):
+    holds = {name: a_hold(HoldMode.OFF) for name in ("ads", "feed")}
+    steps: list[dict[str, object]] = [
+        {"holds": {"feed": holds["feed"]}},
+        {"holds": holds},
+        {"holds": {"ads": holds["ads"]}, "off_ended": {"feed": 1.0}},
+        {"holds": {"ads": holds["ads"], "*": a_hold(HoldMode.DEGRADED)}},
+        {"holds": {}, "level": LevelOrder(level=3, actor="ana", reason="load", at=0.0)},
+        {"holds": {}, "level": None},
+        {"holds": {"search": a_hold(HoldMode.DEGRADED)}},
+        {"holds": {}},
+    ]
+    with Runtime(clock=clock, threads="manual") as runtime:
+        for name in ("ads", "feed", "search"):
+            Flag(name, level=3)
+        runtime.adopt_all()
+        runtime.refresh()
+        known = runtime.store.read()
+        for number, step in enumerate(steps, known.epoch + 1):
+            known = known.model_copy(update={**step, "epoch": number})
+            runtime.hear(known)
+            found = {watch.flag.name: (watch.hold, watch.level, watch.off_ended, watch.resolved)
+                     for watch in runtime.watched()}  # fmt: skip
+            runtime.obey()
+            assert found == {
+                watch.flag.name: (watch.hold, watch.level, watch.off_ended, watch.resolved)
+                for watch in runtime.watched()
+            }
+
+
+def test_a_hold_that_a_hint_brings_ends_in_time(clock: ManualClock):
+    with Runtime(clock=clock, threads="manual") as runtime:
+        Flag("feed")
+        runtime.adopt_all()
+        runtime.refresh()
+        known = runtime.store.read()
+        until = runtime.store_now() + 10
+        brief = a_hold(HoldMode.OFF).model_copy(update={"until": until})
+        runtime.hear(known.model_copy(update={"epoch": known.epoch + 1, "holds": {"feed": brief}}))
+        assert modes(runtime) == {"feed": "off"}
+        assert not runtime.orders.due(until - 1)
+        assert runtime.orders.due(until)

@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from degrade.clock import Clock
-from degrade.core.agreement import Standing, judged, trail_of
+from degrade.core.agreement import Standing, judged
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
 from degrade.stores.apply import Head, Written
@@ -91,7 +91,7 @@ class Ledger:
         self._lock = threading.Lock()  # of what follows; never held during a round trip
         self._known: View | None = None
         self._known_at = float("-inf")
-        self._hinted: tuple[View, float] | None = None
+        self._heard: hints.Heard | None = None
         self._given: tuple[str, int] | None = None
         self._strikes = 0
         self._ahead_s: float | None = None
@@ -189,17 +189,16 @@ class Ledger:
         hint = None if message is None else hints.parsed(message)
         state = None
         with self._lock:
-            known = self._known
+            known, heard = self._known, self._heard
             if known is not None and hint is not None:
-                latest = known if self._hinted is None else self._hinted[0]
-                before, life = latest.state, latest.life
+                before = known.state if heard is None else heard.state
                 if before.incarnation == hint.incarnation and hint.epoch <= before.epoch:
                     return
                 state = hints.applied(before, hint, now=self.now())
                 if state is not None:
-                    life = replace(life, trail=trail_of(life.trail, hint.trail))
-                    found = replace(latest, state=state, life=life)
-                    self._hinted = (found, self._clock.monotonic())
+                    if heard is None:
+                        heard = self._heard = hints.Heard(known)
+                    heard.take(hint, state, self._clock.monotonic())
         hear(state)
         if state is not None:
             self._given = None  # a hint may overtake a read that knew more: it is read once more
@@ -268,12 +267,12 @@ class Ledger:
     @property
     def _in_doubt(self) -> bool:
         """Whether what was read last may be less than what is in force."""
-        return self._hinted is not None or self._strikes > 0
+        return self._heard is not None or self._strikes > 0
 
     def _latest(self) -> View | None:
         """Return what was read last, and heard since: a store that shows less has lost it."""
         with self._lock:
-            return self._known if self._hinted is None else self._hinted[0]
+            return self._known if self._heard is None else self._heard.view
 
     def _look(self) -> View:
         keys = self._keys
@@ -325,10 +324,11 @@ class Ledger:
         with self._lock:
             if asked_at >= self._known_at:
                 self._known, self._known_at = found, asked_at
-                if self._hinted is not None and (
-                    asked_at > self._hinted[1] or found.state.epoch >= self._hinted[0].state.epoch
+                heard = self._heard
+                if heard is not None and (
+                    asked_at > heard.at or found.state.epoch >= heard.state.epoch
                 ):
-                    self._hinted = None
+                    self._heard = None
         self._strikes = 0
         return found.state.model_copy(update={"now": self.now()})
 

@@ -7,7 +7,8 @@ import pytest
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState
 from degrade.stores.apply import Head, apply_change
-from degrade.stores.redis.hints import MOST_BYTES, applied, hint_of, parsed
+from degrade.stores.redis.fields import view
+from degrade.stores.redis.hints import _OURS, MOST_BYTES, Heard, Hint, applied, hint_of, parsed
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0
@@ -81,7 +82,7 @@ def test_a_hint_is_obeyed_only_as_the_next_change(change_of):
     body, _ = told(state(), change(feed=hold()))
     hint = parsed(body)
     assert hint is not None
-    assert applied(state(), hint.model_copy(update=change_of), now=NOW) is None
+    assert applied(state(), hint._replace(**change_of), now=NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -123,3 +124,39 @@ def test_a_hold_that_is_extended_stays_that_of_who_ordered_it():
     found = applied(before, hint, now=NOW)
     assert found is not None
     assert found.holds["feed"] == after.holds["feed"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        change(feed=hold("degraded", dial=0.25)),
+        change(feed=hold("observe", dial=1.0)),
+        change(feed=hold("degraded", dial=1e-7)),
+        change(feed=hold("off", until=NOW + 60.125)),
+        change("released", feed=None, now=True),
+        change("hold", {"*": hold("normal")}),
+        change("level", level=order()),
+    ],
+    ids=range(7),
+)
+def test_a_hint_read_at_once_means_what_it_means_when_it_is_validated(asked):
+    body, _ = told(state(holds={"feed": hold("off", until=NOW + 9)}), asked)
+    spaced = json.dumps(json.loads(body)).encode()
+    assert _OURS.fullmatch(spaced) is None
+    assert parsed(body) == parsed(spaced) is not None
+
+
+@pytest.mark.parametrize("dial", ["0.25", "0.0", "1.0", "0", "-0.5", "1.5", "0.1e1", "00.5"])
+@pytest.mark.parametrize("until", ["1700000000.5", "0.5", "1e9", "1700000000", "017.0"])
+def test_numbers_are_read_as_they_are_validated(dial, until):
+    body = b'{"v":1,"incarnation":"ab","epoch":5,"flag":"a","mode":"degraded","dial":%b,"until":%b}'
+    message = body % (dial.encode(), until.encode())
+    assert parsed(message) == parsed(message.replace(b",", b", "))
+
+
+def test_the_trail_of_hints_is_that_of_their_changes():
+    read = view({}, {b"trail": b"3-aaaaaaaa 4-bbbbbbbb"}, now=NOW)
+    heard = Heard(read)
+    for epoch, digest in ((5, "c" * 8), (6, None), (7, "d" * 8)):
+        heard.take(Hint("i", epoch, digest), state(), NOW)
+    assert heard.view.life.trail == ("3-aaaaaaaa", "4-bbbbbbbb", "5-cccccccc", "7-dddddddd")
