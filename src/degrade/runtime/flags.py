@@ -35,6 +35,8 @@ FLAG_ATTRIBUTE = "__degrade_flag__"
 """Where a wrapper keeps its flag."""
 
 _LEVELS = (1, 2, 3)
+_RECOVERY = Recovery()
+"""What every flag shares that says nothing else: less memory, and less for a tick to touch."""
 
 Place = tuple[str, str, str]
 """Where a declaration stands: module, file, and the name of the function or scope."""
@@ -129,7 +131,7 @@ class Flag:
         self.level = level
         self.owner = owner
         self.message = message
-        self.recovery = recovery or Recovery()
+        self.recovery = recovery or _RECOVERY
         self.failures = failures
         self.ignore = ignore
         self.place = _place or _calling_place()
