@@ -51,7 +51,17 @@ class Window:
         Memory is 4 bytes a counter and bucket.
     """
 
-    __slots__ = ("_buckets", "_cells", "_end", "_newest", "_size_s", "_start", "_totals", "_width")
+    __slots__ = (
+        "_buckets",
+        "_cell",
+        "_cells",
+        "_end",
+        "_newest",
+        "_size_s",
+        "_start",
+        "_totals",
+        "_width",
+    )
 
     def __init__(self, over_s: float, *, width: int, buckets: int = 30) -> None:
         self._size_s = over_s / buckets
@@ -60,6 +70,7 @@ class Window:
         self._cells = array("I", [0]) * (width * buckets)
         self._totals = [0] * width
         self._newest = _NEVER  # the number of the newest bucket,
+        self._cell = 0  # where it lies,
         self._start = self._end = -math.inf  # and its edges
 
     @property
@@ -76,11 +87,12 @@ class Window:
         """
         if at >= self._end:
             self._roll(at)
-        # An edge is rounded, so at the very edge only the division tells the bucket.
-        bucket = self._newest if at > self._start else int(at // self._size_s)
-        if bucket <= self._newest - self._buckets:
-            return
-        cell = bucket % self._buckets * self._width
+        cell = self._cell
+        if at <= self._start:  # an edge is rounded: at the very edge only the division tells
+            bucket = int(at // self._size_s)
+            if bucket <= self._newest - self._buckets:
+                return
+            cell = bucket % self._buckets * self._width
         totals, cells = self._totals, self._cells
         for counter, count in enumerate(counts):
             if count:
@@ -132,5 +144,6 @@ class Window:
                 self._totals = list(map(sub, self._totals, self._cells[cell : cell + width]))
                 self._cells[cell : cell + width] = array("I", [0]) * width
         self._newest = bucket
+        self._cell = bucket % self._buckets * self._width
         self._start = bucket * self._size_s
         self._end = (bucket + 1) * self._size_s

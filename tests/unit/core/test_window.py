@@ -110,6 +110,15 @@ def test_the_newest_time_ever_seen_rules(window, look):
     assert window.totals(12.0) == (0, 0)
 
 
+def test_a_count_at_a_rounded_edge_lies_in_the_bucket_that_the_division_tells():
+    window = Window(5.0, width=1)
+    edge = 5 * window.bucket_s
+    assert edge // window.bucket_s == 4, "rounded down, or this shows nothing"
+    window.totals(edge + 0.01)
+    window.add(edge, (1,))
+    assert window.suffixes(edge + 0.01, 2) == [(0,), (1,)]
+
+
 def test_clearing_forgets_counts_but_not_the_time(window):
     window.add(20.0, (1, 1))
     window.clear()
