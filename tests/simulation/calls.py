@@ -138,7 +138,7 @@ class Calls:
 
     def check(self) -> None:
         """Compare with what was counted; to be called right after a tick."""
-        counted = self._watch.counters.calls
+        counted = list(self._watch.counters.by_class().values())
         if counted != self.ended:
             names = [how.value for how in CallClass]
             self._world.violated(

@@ -51,7 +51,7 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from degrade.core.machine_events import (
     Breach,
@@ -103,6 +103,7 @@ FLAP_SPAN_S = 3_600.0
 JITTER = 0.2
 ONE_STEP_ENTRY = 0.01
 """Share after an order when the policy has no step below 1, which would be all at once."""
+_STEADY: Final = Phase.STEADY  # reading it from its class takes as long as the rest of `at_rest`
 _EPSILON = 1e-9
 """Shares closer than this are the same: `1 - 0.95` is not quite `0.05`."""
 
@@ -196,7 +197,7 @@ def resumed(
 
 def at_rest(state: MachineState, policy: Recovery) -> bool:
     """Return whether good and bad calls would change nothing: STEADY, with nothing to decay."""
-    return state.phase is Phase.STEADY and state.cooldown_s <= policy.cooldown
+    return state.phase is _STEADY and state.cooldown_s <= policy.cooldown
 
 
 def wants_probe(state: MachineState, now: float) -> bool:

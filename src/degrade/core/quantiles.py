@@ -55,7 +55,7 @@ class LogHistogram:
         more than 4,294,967,295 values).
     """
 
-    __slots__ = ("_counts", "count", "total_s")
+    __slots__ = ("_counts", "total_s")
 
     def __init__(self) -> None:
         self.clear()
@@ -63,13 +63,16 @@ class LogHistogram:
     def clear(self) -> None:
         """Forget every value."""
         self._counts = array("I")
-        self.count = 0
         self.total_s = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many values were recorded."""
+        return sum(self._counts.tolist())
 
     def record(self, value_s: float, n: int = 1) -> None:
         """Count `n` calls that took `value_s` seconds each."""
         self._add(bisect_left(_EDGES, value_s), n)
-        self.count += n
         self.total_s += value_s * n
 
     def record_many(self, values_s: Sequence[float]) -> None:
@@ -82,7 +85,6 @@ class LogHistogram:
             except (IndexError, OverflowError):
                 self._add(bucket, 1)
                 counts = self._counts
-        self.count += len(values_s)
         self.total_s += sum(values_s)
 
     def merge(self, other: LogHistogram) -> None:
@@ -90,7 +92,6 @@ class LogHistogram:
         for bucket, n in enumerate(other._counts.tolist()):
             if n:
                 self._add(bucket, n)
-        self.count += other.count
         self.total_s += other.total_s
 
     def quantile(self, q: float) -> float | None:
@@ -124,7 +125,6 @@ class LogHistogram:
         counts = self._counts.tolist()
         older = before._counts.tolist()
         newer._counts = array("Q", map(sub, counts, older + [0] * (len(counts) - len(older))))
-        newer.count = self.count - before.count
         newer.total_s = self.total_s - before.total_s
         return newer
 
@@ -132,7 +132,7 @@ class LogHistogram:
         """Return one that counts the same, and goes on alone."""
         twin = LogHistogram()
         twin._counts = self._counts[:]
-        twin.count, twin.total_s = self.count, self.total_s
+        twin.total_s = self.total_s
         return twin
 
     def at_most(self, limits_s: Iterable[float]) -> list[int]:

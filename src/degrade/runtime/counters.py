@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from degrade.core.machine import Transition
 from degrade.core.quantiles import LogHistogram
 from degrade.core.words import CallClass, Outcome, Phase, RungKind
-from degrade.runtime.recorder import Batch
+from degrade.runtime.recorder import Marked
 from degrade.telemetry.names import DURATION_BUCKETS_S
 
 __all__ = ("Counters",)
@@ -27,7 +27,6 @@ _ENOUGH: Final = 20
 
 _CLASS_INDEX: Final = {how: index for index, how in enumerate(CallClass)}
 _OUTCOME_INDEX: Final = {outcome: index for index, outcome in enumerate(Outcome)}
-_FULL: Final = _CLASS_INDEX[CallClass.FULL]
 _DEGRADED: Final = _CLASS_INDEX[CallClass.DEGRADED]
 _SUCCESS: Final = _OUTCOME_INDEX[Outcome.SUCCESS]
 
@@ -42,9 +41,9 @@ class Counters:
     """Counts by class, outcome and rung; durations, ages and transitions.
 
     Attributes:
-        answers: Queue of degraded answers: rung and age in seconds.
         ages: Queue of the ages of snapshots answered on the spot, seconds.
-        ends: Queue of the other classes.
+        ends: Queue of the other ends that were not full: the class, or of a degraded answer the
+            rung and the age in seconds.
         dropped: Queue of what was lost, by kind.
     """
 
@@ -56,7 +55,6 @@ class Counters:
         "age_count",
         "age_sum_s",
         "ages",
-        "answers",
         "calls",
         "dropped",
         "drops",
@@ -68,10 +66,9 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.answers: list[tuple[RungKind, float | None]] = []
         self.ages: list[float] = []
-        self.ends: list[CallClass] = []
-        self.calls = [0] * len(CallClass)
+        self.ends: list[CallClass | tuple[RungKind, float | None]] = []
+        self.calls = [0] * len(CallClass)  # but for the full ones, which are the successes
         self.primary = [0] * len(Outcome)
         self.rungs: dict[RungKind, int] = {}
         self.transitions: dict[tuple[Phase, Phase], int] = {}
@@ -89,31 +86,32 @@ class Counters:
         """Count what calls left in the queues; return how many calls that were."""
         calls = 0
         if self.ages:
-            ages = self.ages[: len(self.ages)]
+            ages = self.ages.copy()
             del self.ages[: len(ages)]
             calls += len(ages)
             self.calls[_DEGRADED] += len(ages)
             _add(self.rungs, RungKind.SNAPSHOT, len(ages))
             self._count_ages(ages, now)
-        if self.answers:
-            answers = self.answers[: len(self.answers)]
-            del self.answers[: len(answers)]
-            calls += len(answers)
-            self.calls[_DEGRADED] += len(answers)
-            for rung, _ in answers:
+        if self.ends:
+            ends = self.ends.copy()
+            del self.ends[: len(ends)]
+            calls += len(ends)
+            ages = []
+            for end in ends:
+                if isinstance(end, CallClass):
+                    self.calls[_CLASS_INDEX[end]] += 1
+                    continue
+                rung, age_s = end
+                self.calls[_DEGRADED] += 1
                 _add(self.rungs, rung)
-            self._count_ages([age_s for _, age_s in answers if age_s is not None], now)
+                if age_s is not None:
+                    ages.append(age_s)
+            self._count_ages(ages, now)
         if self.dropped:
-            dropped = self.dropped[: len(self.dropped)]
+            dropped = self.dropped.copy()
             del self.dropped[: len(dropped)]
             for what in dropped:
                 _add(self.drops, what)
-        if self.ends:
-            ends = self.ends[: len(self.ends)]
-            del self.ends[: len(ends)]
-            calls += len(ends)
-            for how in ends:
-                self.calls[_CLASS_INDEX[how]] += 1
         return calls
 
     def _count_ages(self, ages: list[float], now: float) -> None:
@@ -132,7 +130,7 @@ class Counters:
             del self._oldest[0]
         return self._oldest[0][1] if self._oldest else None
 
-    def count(self, batch: Batch, now: float) -> None:
+    def count(self, successes: int, marked: list[Marked], now: float) -> None:
         """Count the runs of the function by class and outcome."""
         if now - self._before_at > _RECENT_S:
             recent = self._recent()
@@ -140,20 +138,18 @@ class Counters:
                 self._quantiles_s = _p50_p99(recent)
             self._before_at = now
             self._before = self.durations.copy() if self.durations.count else None
-        successes = len(batch.pairs) // 2
-        self.calls[_FULL] += successes
         self.primary[_SUCCESS] += successes
-        if batch.marked:
-            for mark in batch.marked:
+        if marked:
+            for mark in marked:
                 self.primary[_OUTCOME_INDEX[mark.outcome]] += 1
-            self.record([mark.end - mark.start for mark in batch.marked])
+            self.record([mark.end - mark.start for mark in marked])
 
     def record(self, durations: list[float]) -> None:
         """Count durations of runs, seconds; of very many at once only a sample is looked at."""
-        stride = len(durations) // _SAMPLED
-        if stride <= 1:
+        if len(durations) < 2 * _SAMPLED:
             self.durations.record_many(durations)
             return
+        stride = len(durations) // _SAMPLED
         sample = durations[::stride]
         for duration_s in sample[:-1]:
             self.durations.record(duration_s, stride)
@@ -182,7 +178,8 @@ class Counters:
 
     def by_class(self) -> Mapping[CallClass, int]:
         """Return the calls that ended, every class present."""
-        return dict(zip(CallClass, self.calls, strict=True))
+        full = self.primary[_SUCCESS]  # a success is a full answer, and nothing else is one
+        return {**dict(zip(CallClass, self.calls, strict=True)), CallClass.FULL: full}
 
     def by_outcome(self) -> Mapping[Outcome, int]:
         """Return the runs of the function, every outcome present."""

@@ -8,13 +8,14 @@
     ticker  cuts the queues off at their present length and folds what it cut
 
 Nothing is paired by position across queues: what is still running is the multiset of starts
-less the starts of what ended. `list.append`, `list.extend` of a tuple, slicing and deleting a
+less the starts of what ended. `list.append`, `list.extend` of a tuple, copying and deleting a
 slice are each one atomic operation, so no call is lost or seen twice, and no lock is taken.
 Two floats instead of a tuple a call keep the garbage collector out of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from degrade.core.words import Outcome
@@ -36,25 +37,13 @@ class Marked(NamedTuple):
     outcome: Outcome
 
 
-class Batch(NamedTuple):
-    """What was cut off the queues.
+Batch = tuple[list[float], list[float], list[Marked]]
+"""What was cut off the queues; a plain tuple, as a named one costs as much as all the rest of a drain.
 
-    Attributes:
-        started: Start times, seconds, nearly in order.
-        pairs: Of the successes: start, end, start, end, and so on.
-        marked: The other ends.
-    """
-
-    started: list[float]
-    pairs: list[float]
-    marked: list[Marked]
-
-    def ended(self) -> list[float]:
-        """Return the starts of everything that ended."""
-        return self.pairs[::2] + [mark.start for mark in self.marked]
-
-
-_tuple = tuple.__new__  # the constructor of a NamedTuple costs as much as all the rest of a drain
+    started: Start times, seconds, nearly in order.
+    pairs: Of the successes: start, end, start, end, and so on.
+    marked: The other ends.
+"""
 
 
 class Recorder:
@@ -72,7 +61,7 @@ class Recorder:
         self.started: list[float] = []
         self.ended: list[float] = []
         self.marked: list[Marked] = []
-        self._pins: list[float] = []
+        self._pins: Sequence[float] = ()
 
     @property
     def empty(self) -> bool:
@@ -81,17 +70,17 @@ class Recorder:
     def drain(self) -> Batch:
         """Cut off what is there; ends first, so that every end has its start in this batch or before."""
         started, ended, marked = self.started, self.ended, self.marked
-        pairs = ended[: len(ended)]
+        pairs = ended.copy()
         del ended[: len(pairs)]
         others: list[Marked] = []
         if marked:
-            others = marked[: len(marked)]
+            others = marked.copy()
             del marked[: len(others)]
-        starts = started[: len(started)]
+        starts = started.copy()
         del started[: len(starts)]
         if len(pairs) > _PIN_EVERY:
             self._pins = pairs[::_PIN_EVERY]
-        return _tuple(Batch, (starts, pairs, others))
+        return starts, pairs, others
 
 
 def missing(started: list[float], ended: list[float]) -> list[float]:

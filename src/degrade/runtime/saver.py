@@ -87,16 +87,17 @@ class Saver:
         if elapsed_s > STALE_S:
             return False
         degraded = saved.phase is Phase.DEGRADED
-        watch.state = machine.resumed(
+        now = self._runtime.clock.monotonic()
+        state = machine.resumed(
             watch.flag.recovery,
-            self._runtime.clock.monotonic(),
+            now,
             share=saved.share if degraded else 0.0,
             left_s=saved.left_s - elapsed_s if degraded else 0.0,
             cooldown_s=saved.cooldown_s,
             cause=saved.cause,
             draw=self._rng.random(),
         )
-        watch.settle()
+        watch.begin(state, now)
         return True
 
     def save(self, watches: Iterable[Watch], *, at_end: bool = False) -> None:

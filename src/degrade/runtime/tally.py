@@ -19,8 +19,10 @@ and an abandoned one counts for the limits that it had passed by then. Calls adm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from operator import sub
+from typing import Final
 
 from degrade.core.policy import SLA
 from degrade.core.words import Outcome
@@ -36,6 +38,8 @@ _CHUNK = 2_000
 """Times that are worked on at once: two a call."""
 _MARGIN_S = 1.0
 """How much later than its end a call may come to its queue, when its thread was interrupted."""
+_NONE: Final[Counter[float]] = Counter()
+"""Shared by the many flags none of whose calls has passed a limit: the less a tick touches."""
 _UNJUDGED = frozenset({Outcome.IGNORED, Outcome.ABANDONED})
 
 
@@ -51,8 +55,8 @@ class Fold:
 
     __slots__ = ("bad", "busy_s", "counts", "good")
 
-    def __init__(self, width: int) -> None:
-        self.counts = [0] * width
+    def __init__(self) -> None:
+        self.counts: list[int] = []
         self.good = 0
         self.bad = 0
         self.busy_s = 0.0
@@ -72,14 +76,14 @@ class Tally:
         "_first_s",
         "_hung_s",
         "_latency",
+        "_limits",
         "_tail_s",
-        "_width",
         "running",
     )
 
     def __init__(self, sla: SLA | None, hung_after_s: float) -> None:
         limits = sla.limits if sla is not None else ()
-        self._width = 2 * len(limits)
+        self._limits = len(limits)
         self._latency: list[tuple[float, int]] = sorted(
             (limit.limit_s, 2 * i) for i, limit in enumerate(limits) if limit.limit_s is not None
         )
@@ -92,9 +96,9 @@ class Tally:
         self._tail_s = min(tails, default=float("inf"))
         self._hung_s = hung_after_s
         self._first_s = min([hung_after_s, *(limit_s for limit_s, _ in self._latency)])
-        self.running: list[float] = []
+        self.running: Sequence[float] = ()
         """Starts of the calls that still run and have passed no limit yet, sorted."""
-        self._aged: Counter[float] = Counter()
+        self._aged = _NONE
         """Starts of those that have passed one, with how many calls share the start."""
 
     @property
@@ -130,49 +134,52 @@ class Tally:
             floor: Calls admitted before it are not judged.
             record: Takes the durations of successes, seconds.
         """
-        fold = Fold(self._width)
+        fold = Fold()
+        late: list[Marked] = []
+        started, pairs, marked = batch
         aged = bool(self._aged)
-        pairs = batch.pairs
-        for at in range(0, len(pairs), _CHUNK):
-            chunk = pairs[at : at + _CHUNK] if len(pairs) > _CHUNK else pairs
-            record(self._successes(fold, chunk[::2], chunk[1::2], last, floor))
-        for mark in batch.marked:
+        if len(pairs) > _CHUNK:
+            for at in range(0, len(pairs), _CHUNK):
+                record(self._successes(fold, late, pairs[at : at + _CHUNK], last, floor))
+        elif pairs:
+            record(self._successes(fold, late, pairs, last, floor))
+        fold.counts = [fold.good, 0] * self._limits
+        for mark in late + marked:
             self._marked(fold, mark, last, floor)
-        begun = len(self.running) + len(batch.started)
-        if not aged and begun == len(pairs) // 2 + len(batch.marked):
-            if self.running:
-                self.running = []
+        begun = len(self.running) + len(started)
+        if not aged and begun == len(pairs) // 2 + len(marked):
+            self.running = ()
         elif begun:
-            self.running = missing(self.running + batch.started, batch.ended())
+            ended = pairs[::2] + [mark.start for mark in marked]
+            self.running = missing([*self.running, *started], ended)
         if self.running or aged:
             self._still_running(fold, now, last, floor)
         return fold
 
     def _successes(
-        self, fold: Fold, starts: list[float], ends: list[float], last: float, floor: float
+        self, fold: Fold, late: list[Marked], pairs: list[float], last: float, floor: float
     ) -> list[float]:
+        """Count the successes that kept every limit, and put those that did not with the `late`."""
         first_s = self._first_s
+        starts, ends = pairs[::2], pairs[1::2]
         durations = list(map(sub, ends, starts))
-        fold.busy_s += sum(durations)
+        together_s = sum(durations)
+        fold.busy_s += together_s
         judged = len(starts)
-        if max(durations) > first_s:
+        if together_s > first_s and max(durations) > first_s:
             slow = [
-                (start, end)
+                Marked(start, end, Outcome.SUCCESS)
                 for start, end in zip(starts, ends, strict=True)
                 if end - start > first_s
             ]
             judged -= len(slow)
-            for start, end in slow:
-                self._late(fold, Marked(start, end, Outcome.SUCCESS), last, floor)
+            late += slow
         if floor > last - first_s - _MARGIN_S and min(starts) < floor:
             judged = sum(
                 1
                 for start, end in zip(starts, ends, strict=True)
                 if start >= floor and end - start <= first_s
             )
-        counts = fold.counts
-        for i in range(0, self._width, 2):
-            counts[i] += judged
         fold.good += judged
         return durations
 
@@ -246,11 +253,12 @@ class Tally:
         for start, count in self._aged.items():
             if start >= floor:
                 self._age(fold, last - start, now - start, count)
-        first_s = self._first_s
-        running = self.running
-        while running and now - running[0] > first_s:
-            start = running.pop(0)
-            self._aged[start] += 1
+        passed = list(takewhile(lambda start: now - start > self._first_s, self.running))
+        if not passed:
+            return
+        self.running = self.running[len(passed) :]
+        self._aged = self._aged + Counter(passed)  # never in place: flags share the empty one
+        for start in passed:
             if start >= floor:
                 self._age(fold, -1.0, now - start, 1)
 

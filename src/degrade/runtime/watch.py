@@ -51,6 +51,8 @@ class Route:
 RUN: Final = Route("RUN")
 SERVE: Final = Route("SERVE")
 
+_STEADY: Final = Phase.STEADY
+"""Read once: a member of an enumeration is slow to read from its class, and a tick reads many."""
 _PEAK_MEMORY_S = 60.0
 _MOST_LOOKS = 10_000
 """How many calls a second look whether their result is due for a snapshot; of more, a share."""
@@ -217,29 +219,31 @@ class Watch:
         self.folded += counters.drain(now)
         tally = self._tally
         state = self.state
-        if self.recorder.empty and tally.idle and state.phase is Phase.STEADY:
+        steady = state.phase is _STEADY
+        if steady and self.recorder.empty and tally.idle:
             self._last = now
             return ()
         batch = self.recorder.drain()
-        counters.count(batch, now)
+        _, pairs, marked = batch
+        successes = len(pairs) // 2
+        counters.count(successes, marked, now)
         folded = tally.fold(
             batch,
             now=now,
             last=self._last,
-            floor=max(state.since, state.step_since, self.floor),
+            floor=self.floor,
             record=counters.record,
         )
         elapsed_s = now - self._last
         self._last = now
-        calls = len(batch.pairs) // 2 + len(batch.marked)
+        calls = successes + len(marked)
         self.folded += calls
         if calls > elapsed_s * _MOST_LOOKS:
             self.gate.look_from = now + elapsed_s * (1 - elapsed_s * _MOST_LOOKS / calls)
-        if state.phase is Phase.STEADY:
+        if steady:
             self._note_peak(now, elapsed_s, folded.busy_s)
-        steady = state.phase is Phase.STEADY
         events: list[machine.Event] = []
-        if (folded.good or folded.bad) and not (steady and at_rest(state, self.flag.recovery)):
+        if (folded.good or folded.bad) and not at_rest(state, self.flag.recovery):
             events.append(
                 machine.Calls(now=now, epoch=state.epoch, good=folded.good, bad=folded.bad)
             )
@@ -287,6 +291,7 @@ class Watch:
                     if self._ring is not None:
                         self._ring.clear()
         if found:
+            self.floor = now
             self.counters.moved(found)
             self.permits.restart(self._allowance(), now=now)
             self.settle()
@@ -294,16 +299,22 @@ class Watch:
 
     def _note_peak(self, now: float, elapsed_s: float, busy_s: float) -> None:
         """Remember how many calls ran at once while steady, over the last minute or two."""
-        seen = busy_s / elapsed_s if elapsed_s > 0 else 0.0
-        if not self._tally.idle:
-            seen = max(seen, float(self._tally.in_flight))
         if now - self._peak_since > _PEAK_MEMORY_S:
             self._peak_before, self._peak, self._peak_since = self._peak, 1.0, now
-        self._peak = max(self._peak, seen)
+        if busy_s > self._peak * elapsed_s > 0:
+            self._peak = busy_s / elapsed_s
+        if not self._tally.idle:
+            self._peak = max(self._peak, float(self._tally.in_flight))
 
     def _allowance(self) -> int:
         """Return how many probes may be in flight: the step's share of the steady peak."""
         return probe_limit(self.state.share, math.ceil(max(self._peak, self._peak_before)))
+
+    def begin(self, state: MachineState, now: float) -> None:
+        """Begin in a state that another process left; calls of before are not judged by it."""
+        self.state = state
+        self.floor = now
+        self.settle()
 
     def skip_gap(self, now: float) -> None:
         """Forget the calls that overlap a pause of the process: their times mean nothing."""
@@ -355,7 +366,7 @@ class Watch:
 
     def answered(self, rung: RungKind, age_s: float | None) -> None:
         """Record one degraded answer; called on the request path, one append."""
-        self.counters.answers.append((rung, age_s))
+        self.counters.ends.append((rung, age_s))
 
     def ended(self, how: CallClass) -> None:
         """Record a call that ended with neither a full nor a degraded answer."""

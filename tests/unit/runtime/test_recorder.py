@@ -15,10 +15,7 @@ def test_a_drain_takes_all_that_is_there_and_leaves_nothing():
     recorder.marked.append(Marked(1.0, 1.5, Outcome.FAILURE))
     assert not recorder.empty
     batch = recorder.drain()
-    assert batch.started == [0.0, 1.0, 2.0]
-    assert batch.pairs == [0.0, 0.5]
-    assert batch.ended() == [0.0, 1.0]
-    assert batch.marked == [Marked(1.0, 1.5, Outcome.FAILURE)]
+    assert batch == ([0.0, 1.0, 2.0], [0.0, 0.5], [Marked(1.0, 1.5, Outcome.FAILURE)])
     assert recorder.empty
     assert recorder.drain() == ([], [], [])
 
@@ -29,10 +26,7 @@ def test_what_comes_after_a_drain_is_in_the_next_one():
     recorder.drain()
     started.append(1.0)
     ended.extend((1.0, 2.0))
-    batch = recorder.drain()
-    assert (batch.started, batch.pairs) == ([1.0], [1.0, 2.0]), (
-        "the lists that calls hold stay the same"
-    )
+    assert recorder.drain() == ([1.0], [1.0, 2.0], []), "the lists that calls hold stay the same"
 
 
 def test_missing_is_the_difference_of_multisets():

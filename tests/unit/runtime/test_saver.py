@@ -14,6 +14,7 @@ import pytest
 from degrade import SLA, Recovery, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.core.machine import resumed
 from degrade.core.records import ControlState
 from degrade.errors import ConfigError, StoreError
 from degrade.ports import Change
@@ -249,6 +250,20 @@ def test_a_degraded_flag_begins_degraded_for_the_rest_of_its_cooldown_and_ramps(
     assert stats_of(host.runtime, "feed").dial == 0.9
     host.live(10, meanwhile=lambda: [host.feed() for _ in range(40)])
     assert stats_of(host.runtime, "feed").phase == "steady"
+
+
+def test_calls_of_before_it_began_degraded_move_it_no_more(host: Host):
+    watch = watch_of(host.process(), "feed")
+    host.sick.ill = True
+    call_quietly(host.feed, times=20)
+    host.clock.advance(1)
+    now = host.clock.monotonic()
+    begun = resumed(
+        QUICK, now, share=0.5, left_s=60, cooldown_s=5, cause="it was degraded", draw=0.0
+    )
+    watch.begin(begun, now)
+    host.runtime.tick()
+    assert watch.state == begun
 
 
 def test_a_recovering_flag_begins_at_the_first_step(host: Host):
