@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import pytest
@@ -15,8 +15,9 @@ from degrade import Runtime, default, degradable, snapshot
 from degrade.clock import SystemClock
 from degrade.control import Control
 from degrade.core.words import Sharing
+from degrade.errors import StoreError
 from degrade.ports import Store
-from degrade.runtime import asker, flags, slot
+from degrade.runtime import asker, flags, patience, slot
 from degrade.settings import open_store
 from tests.integration.test_threads import classes_of, stats_of, together, until
 from tests.servers.redis_server import RedisServer
@@ -122,7 +123,7 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
 
         together(work, 16)
         assert askers() <= asker.MOST_WORKERS
-        assert len(shelf.asked) <= 1 + asker.MOST_OPEN
+        assert len(shelf.asked) <= 1 + patience.MOST_OPEN
         assert sum(wait_s > 0.015 for wait_s in waits) <= 2 * 16
         assert sorted(waits)[len(waits) // 2] < 0.01
         assert classes_of(cold.runtime, "feed") == {"degraded": 321}
@@ -134,7 +135,7 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
 def test_after_a_wait_in_vain_no_call_waits_until_the_store_has_answered(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(asker, "PAUSE_S", 0.05)
+    monkeypatch.setattr(patience, "PAUSE_S", 0.05)
     with Cold(shelf) as cold:
         shelf.going.clear()
         began = time.monotonic()
@@ -187,7 +188,7 @@ def test_a_coroutine_never_blocks_its_loop_while_the_store_is_frozen(shelf: Shel
 
 def test_a_frozen_redis_blocks_no_loop_and_is_left_alone(shelf: Shelf, redis_server: RedisServer):
     store = open_store(redis_server.url, namespace="shop")
-    with Cold(shelf, feed_later, wait_s=LONG_S, store=store) as cold:
+    with Cold(shelf, feed_later, wait_s=4 * LONG_S, store=store) as cold:
         assert asyncio.run(cold.fn("u1")) == ["for u1"]
         redis_server.freeze()
         took_s, lag_s = asyncio.run(serve_many(cold))
@@ -235,6 +236,82 @@ def test_an_answer_that_comes_too_late_is_for_the_next_call(shelf: Shelf):
         assert cold.fn("u1") == ["for u1"]
         assert len(slow.asked) == 1
         assert cold.shared == {"late": 1, "unasked": 1, "hit": 1}
+
+
+def test_a_question_outlives_the_wait_for_it_and_is_no_error(shelf: Shelf):
+    class Noting(Shelf):
+        def get(self, flag: str, key: str, *, within_s: float) -> bytes | None:
+            limits.append(within_s)
+            return super().get(flag, key, within_s=30)
+
+    limits: list[float] = []
+    slow = Noting()
+    with Cold(slow, wait_s=0.01) as cold:
+        slow.going.clear()
+        assert cold.fn("u1") == ["nothing"]
+        slow.going.set()
+        until(lambda: cold.shared.get("hit") == 1)
+        assert cold.fn("u1") == ["for u1"]
+        assert limits == [asker.ANSWER_S]
+        assert cold.runtime.troubles.counts["shared_snapshot"] == 0
+
+
+def longest(cold: Cold, users: Sequence[str]) -> float:
+    """Call for each user, and return the longest wait."""
+    waits = []
+    for user in users:
+        began = time.monotonic()
+        assert cold.fn(user) == ["nothing"]
+        waits.append(time.monotonic() - began)
+    return max(waits)
+
+
+def test_no_call_waits_for_a_store_that_the_courier_waits_for_in_vain(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    polls: list[float] = []
+
+    def hang(_: object) -> bool:
+        polls.append(time.monotonic())
+        shelf.going.wait(30)
+        raise StoreError("the store is frozen")
+
+    with Cold(shelf, wait_s=4 * LONG_S) as cold:
+        assert cold.fn("u1") == ["for u1"]  # so that it is known how long answers take
+        shelf.going.clear()
+        monkeypatch.setattr(cold.store, "changed", hang)
+        until(lambda: bool(polls) and time.monotonic() > polls[0] + LONG_S)
+        assert longest(cold, [f"v{i}" for i in range(20)]) < LONG_S / 2
+        shelf.going.set()
+
+
+def test_a_poll_in_vain_keeps_everybody_from_waiting_until_a_question_is_answered(shelf: Shelf):
+    with Cold(shelf, wait_s=4 * LONG_S) as cold:
+        asks = cold.runtime.asker
+        assert asks is not None
+        asks.poll_began()
+        asks.poll_ended(answered=False)
+        shelf.going.clear()
+        assert longest(cold, ["u1"]) < LONG_S / 2
+        shelf.going.set()
+        until(lambda: cold.shared.get("hit") == 1)
+        assert cold.fn("u1") == ["for u1"]
+        assert cold.shared == {"hit": 1}
+
+
+def test_when_polls_are_answered_again_it_is_asked_at_once(shelf: Shelf):
+    with Cold(shelf) as cold:
+        asks = cold.runtime.asker
+        assert asks is not None
+        shelf.sick = True
+        assert cold.fn("v1") == ["nothing"]
+        shelf.sick = False
+        assert cold.fn("u1") == ["nothing"]  # for a second nobody asks
+        asks.poll_ended(answered=False)
+        asks.poll_ended(answered=True)
+        cold.fn("u1")
+        until(lambda: cold.shared.get("hit") == 1)
+        assert cold.fn("u1") == ["for u1"]
 
 
 def test_all_who_miss_one_key_wait_for_one_answer(shelf: Shelf):

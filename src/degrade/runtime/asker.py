@@ -7,11 +7,15 @@ A plain function waits in its thread, a coroutine awaits. Where a plain function
 thread of a running event loop it does not wait, so that the loop goes on: the answer is for the
 calls that come next, as is every answer that comes too late.
 
-Bounds, so that a store that hangs is a matter of one short wait now and then: two workers, 64 open
-questions, 128 waiting calls; a key that was not there is not asked for again for two seconds, one
-whose value cannot be used for thirty; after an error, or a wait in vain, nobody asks for a second,
-then for twice as long each time, up to thirty, and then one question at a time until one is
-answered; no call waits for that one.
+A question outlives the wait for it, up to a quarter of a second: a store that is slow for a moment,
+or a process that is, costs a call its snapshot but not the next one, and no connection, which the
+poll uses as well.
+
+Bounds, so that a store that hangs is a matter of one short wait of each process (see `patience`):
+two workers, 64 open questions, 128 waiting calls; a key that was not there is not asked for again
+for two seconds, one whose value cannot be used for thirty; after a wait in vain, or a poll, one
+question at a time until one is answered, and no call waits for that one; after an error nobody asks
+for a second, then for twice as long each time, up to thirty, or until the store answers polls again.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from degrade.core.words import Sharing
@@ -27,6 +32,7 @@ from degrade.fallback.base import Call
 from degrade.fallback.keys import Key
 from degrade.fallback.shared import SharedTier
 from degrade.fallback.snapshots import BoundSnapshot, Found
+from degrade.runtime.patience import Patience
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
@@ -35,14 +41,13 @@ if TYPE_CHECKING:
 __all__ = ("Asker", "Question", "asker_of")
 
 MOST_WORKERS: Final = 2
-MOST_OPEN: Final = 64
 MOST_WAITING: Final = 128
 MISS_S: Final = 2.0
 """How long a key that was not there is not asked for again."""
 REFUSED_S: Final = 30.0
 """The same for a key whose value cannot be used."""
-PAUSE_S: Final = 1.0
-MOST_PAUSE_S: Final = 30.0
+ANSWER_S: Final = 0.25
+"""How long the store may take to answer a question that it was asked in time."""
 _AGAIN_S: Final = {Sharing.MISS: MISS_S, Sharing.REFUSED: REFUSED_S}
 _IDLE_S: Final = 5.0
 _MOST_REMEMBERED: Final = 10_000
@@ -56,32 +61,31 @@ class Question:
     Attributes:
         rung, key, place: What is asked for.
         after_s: When the last `off` of the flag ended, store time.
+        asked: When, monotonic seconds.
         until: When nobody waits for it any more, monotonic seconds.
         told: The store has answered; what it said may still be looked into.
         found: The answer, once `done`.
     """
 
-    __slots__ = ("_event", "_listeners", "_lock", "after_s", "done", "found", "key", "place",
-                 "rung", "told", "until")  # fmt: skip
+    __slots__ = ("_event", "_listeners", "_lock", "after_s", "asked", "done", "found", "key",
+                 "place", "rung", "told", "until")  # fmt: skip
 
     def __init__(
-        self, rung: BoundSnapshot, key: Key, place: Place, *, after_s: float, until: float
-    ) -> None:
+        self, rung: BoundSnapshot, key: Key, place: Place, *, after_s: float, asked: float,
+        wait_s: float,
+    ) -> None:  # fmt: skip
         self.rung = rung
         self.key = key
         self.place = place
         self.after_s = after_s
-        self.until = until
+        self.asked = asked
+        self.until = asked + wait_s
         self.told = False
         self.done = False
         self.found: Found | None = None
         self._event = threading.Event()
         self._listeners: list[Callable[[], object]] = []
         self._lock = threading.Lock()
-
-    def hear(self) -> None:
-        """Note that the store has answered."""
-        self.told = True
 
     def answer(self, found: Found | None) -> None:
         """Give the answer to everybody who waits."""
@@ -140,8 +144,9 @@ class Asker:
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
         self._workers = self._waiting = 0
         self._not_before: dict[Place, float] = {}
-        self._quiet_until = float("-inf")
-        self._pause_s = 0.0
+        self._patience = Patience()
+        self._polled_since: float | None = None
+        self._poll_answered = True
 
     def ask(self, rung: BoundSnapshot, call: Call, *, after_s: float) -> Question | None:
         """Ask for the snapshot of a call; None when it is not asked for.
@@ -162,11 +167,13 @@ class Asker:
                 return question
             if self._not_before.get(place, now) > now:
                 return None
-            most = MOST_OPEN if self._pause_s == 0 else 1
-            if now >= self._quiet_until and len(self._open) < most:
-                question = Question(rung, key, place, after_s=after_s, until=now + self.wait_s)
+            if self._patience.may_ask(now, open_now=len(self._open)):
+                question = Question(
+                    rung, key, place, after_s=after_s, asked=now, wait_s=self.wait_s
+                )
                 self._open[place] = question
                 if self._at_once or self._staffed():
+                    self._patience.asked(now)
                     self._questions.put(question)
                 else:
                     del self._open[place]
@@ -185,7 +192,8 @@ class Asker:
             return None
         patient = False
         try:
-            question.wait(question.until - self._monotonic())
+            while (left_s := self._left_s(question)) > 0:
+                question.wait(left_s)
             patient = True
         finally:
             self._waited(question, patient=patient)
@@ -201,22 +209,53 @@ class Asker:
 
         patient = False
         try:
-            await answered(question, question.until - self._monotonic())
+            while (left_s := self._left_s(question)) > 0:
+                await answered(question, left_s)
             patient = True
         finally:
             self._waited(question, patient=patient)
         return question.found
 
+    # ------------------------------------------------------------------ what the poll knows
+
+    def poll_began(self) -> None:
+        """Note that the courier waits for the store, too: how long that takes counts here."""
+        self._polled_since = self._monotonic()
+
+    def poll_ended(self, *, answered: bool) -> None:
+        """Note what came of it: no call waits for a store that does not answer the courier."""
+        self._polled_since = None
+        if answered and self._poll_answered:
+            return
+        self._poll_answered = answered
+        with self._lock:
+            if answered:
+                self._patience.returned()
+            else:
+                self._patience.doubtful = True
+
     # ------------------------------------------------------------------ private
 
     def _may_wait(self, question: Question) -> bool:
+        left_s = self._left_s(question)
         with self._lock:
-            doubtful = self._pause_s > 0
-            room = self._waiting < MOST_WAITING and not doubtful
-            self._waiting += room
-        if not room and not doubtful:
+            room = self._waiting < MOST_WAITING
+            may = room and left_s > 0
+            self._waiting += may
+        if not room:
             self.tier.count(question.rung.book, Sharing.LATE)
-        return room
+        return may
+
+    def _left_s(self, question: Question) -> float:
+        """Return how long a call goes on waiting, as far as is known now; 0 when it need not."""
+        if question.done:
+            return 0.0
+        now = self._monotonic()
+        if question.told:  # what the store said is being looked into
+            return question.until - now
+        with self._lock:
+            until = self._patience.until(now, wait_s=self.wait_s, others_since=self._polled_since)
+        return min(question.until, until) - now
 
     def _waited(self, question: Question, *, patient: bool) -> None:
         with self._lock:
@@ -224,8 +263,18 @@ class Asker:
         if question.done or not patient:  # a call that was cancelled says nothing of the store
             return
         self.tier.count(question.rung.book, Sharing.LATE)
-        if not question.told:
-            self._pause()
+        now = self._monotonic()
+        with self._lock:
+            until = self._patience.until(now, wait_s=self.wait_s, others_since=self._polled_since)
+            if not question.told and until <= now:  # else it has answered others meanwhile
+                self._patience.doubtful = True
+
+    def _hear(self, question: Question) -> None:
+        """Note that the store has answered a question."""
+        now = self._monotonic()
+        with self._lock:
+            question.told = True
+            self._patience.answered(now, took_s=now - question.asked, wait_s=self.wait_s)
 
     def _staffed(self) -> bool:
         """Start a worker when all are busy; return whether there is one at all."""
@@ -258,25 +307,26 @@ class Asker:
         how, found = Sharing.LATE, None
         try:
             left_s = question.until - self._monotonic()
-            if left_s > 0:
+            if left_s > 0:  # else it has waited here for too long
                 how, found = self.tier.find(
                     question.rung,
                     question.key,
                     after_s=question.after_s,
-                    within_s=left_s,
-                    told=question.hear,
+                    within_s=max(left_s, ANSWER_S),
+                    told=partial(self._hear, question),
                 )
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; counted and told
-            self._pause()
+            with self._lock:
+                self._patience.failed(self._monotonic())
             self._troubles.note("shared_snapshot")
         finally:
             now = self._monotonic()
             with self._lock:
                 self._open.pop(question.place, None)
+                if not self._open:
+                    self._patience.settled()
                 if how in _AGAIN_S:
                     self._remember(question.place, now + _AGAIN_S[how])
-                if question.told:
-                    self._pause_s = 0.0
             question.answer(found)
 
     def _remember(self, place: Place, not_before: float) -> None:
@@ -284,15 +334,6 @@ class Asker:
         self._not_before[place] = not_before
         if len(self._not_before) > _MOST_REMEMBERED:
             del self._not_before[next(iter(self._not_before))]
-
-    def _pause(self) -> None:
-        """Let nobody ask for a while, for longer each time in a row."""
-        now = self._monotonic()
-        with self._lock:
-            if now < self._quiet_until:
-                return
-            self._pause_s = min(max(PAUSE_S, 2 * self._pause_s), MOST_PAUSE_S)
-            self._quiet_until = now + self._pause_s
 
 
 def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:

@@ -146,7 +146,7 @@ class Courier(Worker):
         """Read the store and this host's file when they have something new."""
         runtime = self._runtime
         try:
-            if not runtime.orders.known or runtime.store.changed(runtime.orders.live):
+            if not runtime.orders.known or self._changed():
                 runtime.refresh()
             else:
                 runtime.orders.seen(runtime.clock.monotonic())
@@ -157,6 +157,20 @@ class Courier(Worker):
                 runtime.obey()
         except StoreError:
             runtime.troubles.note("local")
+
+    def _changed(self) -> bool:
+        """Ask whether the store has something new; who asks for snapshots hears how that goes."""
+        runtime, asker = self._runtime, self._runtime.asker
+        if asker is None:
+            return runtime.store.changed(runtime.orders.live)
+        answered = False
+        asker.poll_began()
+        try:
+            changed = runtime.store.changed(runtime.orders.live)
+            answered = True
+        finally:
+            asker.poll_ended(answered=answered)
+        return changed
 
     def _poll_s(self) -> float:
         """Return how long to wait until the next poll; a fleet's processes poll out of step."""

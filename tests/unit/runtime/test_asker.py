@@ -21,7 +21,7 @@ from degrade import (
 from degrade.clock import ManualClock
 from degrade.control import Control
 from degrade.core.words import HoldMode, RungKind, Sharing
-from degrade.runtime import asker, slot
+from degrade.runtime import asker, patience, slot
 from tests.shelf import Shelf, ShelfStore
 from tests.unit.runtime.doing import Boom, classes_of, stats_of
 
@@ -268,13 +268,13 @@ def test_a_store_that_fails_is_left_alone_for_longer_each_time(fleet: Fleet):
     assert fn("u0") == ["nothing"]
     assert fn("u1") == ["nothing"]
     assert len(fleet.shelf.asked) == 1
-    fleet.clock.advance(asker.PAUSE_S)
+    fleet.clock.advance(patience.PAUSE_S)
     assert fn("u1") == ["nothing"]
-    fleet.clock.advance(1.9 * asker.PAUSE_S)
+    fleet.clock.advance(1.9 * patience.PAUSE_S)
     assert fn("u1") == ["nothing"]
     assert len(fleet.shelf.asked) == 2
     fleet.shelf.sick = False
-    fleet.clock.advance(0.2 * asker.PAUSE_S)
+    fleet.clock.advance(0.2 * patience.PAUSE_S)
     assert fn("u1") == ["for u1"]
     assert fn("u2") == ["for u2"]
     assert fleet.shared(fleet.other) == {"failed": 2, "unasked": 2, "hit": 2}
@@ -287,7 +287,7 @@ def test_the_pause_has_an_end(fleet: Fleet):
     fleet.shelf.sick = True
     for i in range(12):
         fn(f"u{i}")
-        fleet.clock.advance(asker.MOST_PAUSE_S)
+        fleet.clock.advance(patience.MOST_PAUSE_S)
     assert len(fleet.shelf.asked) == 12
 
 
@@ -386,7 +386,7 @@ def test_after_a_pause_one_question_at_a_time_is_open_until_one_is_answered(
     warm(fleet, fn)
     fleet.shelf.sick = True
     fn("u1")
-    fleet.clock.advance(asker.PAUSE_S)
+    fleet.clock.advance(patience.PAUSE_S)
     asked: list[str] = []
 
     def meanwhile(flag: str, key: str, *, within_s: float) -> None:
@@ -408,7 +408,7 @@ def test_at_most_so_many_questions_are_open(fleet: Fleet, monkeypatch: pytest.Mo
             asked.append(key)
             fn(f"v{len(asked)}")  # another call, while this question is open
 
-    monkeypatch.setattr(asker, "MOST_OPEN", 3)
+    monkeypatch.setattr(patience, "MOST_OPEN", 3)
     monkeypatch.setattr(fleet.shelf, "get", meanwhile)
     fn("u1")
     assert len(asked) == 3
