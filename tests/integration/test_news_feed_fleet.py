@@ -21,7 +21,7 @@ from examples.news_feed.through_redis.server import RedisServer
 pytestmark = pytest.mark.real
 
 SHORT = Pace(
-    warm_up_s=8.0, order_s=1.5, well_s=1.5, dead_s=1.5, cold_s=3.0,
+    warm_up_s=8.0, order_s=1.5, phase_s=1.5, cold_s=3.0,
     well=(Fault.KILLED, Fault.FROZEN), dead=(Fault.KILLED,),
 )  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_the_fleet_follows_and_nothing_fails_while_redis_and_the_ranker_do(tmp_p
     assert [phase["fault"] for phase in record["phases"]] == [
         "calm", "killed", "calm", "frozen", "calm", "calm", "killed", "calm",
     ]  # fmt: skip
-    assert len(record["wipes"]) == 3
+    assert len(record["wipes"]) == 4
     assert "4 of 4" in record["said"]
     ages = [second["state_age"] for second in record["seconds"] if second["state_age"] is not None]
     assert max(ages) > 1.5, "no process noticed that Redis was away"

@@ -25,6 +25,7 @@ from examples.news_feed.report import conclude, write
 from examples.news_feed.script import healthy
 from examples.news_feed.seconds import Second
 from examples.news_feed.stories import Story, save
+from examples.news_feed.through_redis.busy import Busy
 from examples.news_feed.through_redis.checks import FleetRun, judge
 from examples.news_feed.through_redis.health import Health
 from examples.news_feed.through_redis.phases import Fault, Ranker
@@ -39,6 +40,7 @@ _RATE: Final = 120.0
 _NAMES: Final = ("feed-1", "feed-2", "feed-3", "feed-4")
 _NAMESPACE: Final = "news"
 _FAULTS: Final = "Redis frozen, or killed and wiped"
+_WIPED: Final = "Redis wiped"
 _TITLE: Final = "Four processes of a news feed while Redis is frozen and wiped, and the ranker dies"
 
 
@@ -58,6 +60,7 @@ class FleetDemo:
         self._folder = folder
         self._pace = pace
         self._seconds: list[Second] = []
+        self._busy: float | None = None
         self.checks: list[Check] = []
 
     async def run(self) -> bool:
@@ -78,12 +81,16 @@ class FleetDemo:
             "phases": [asdict(phase) for phase in run.phases],
             "wipes": [asdict(wipe) for wipe in run.wipes],
             "said": run.said,
+            "busy": self._busy,
         }
         write(
             self._folder, run, self._seconds, self.checks,
             spans=spans_of(run), title=_TITLE, more=more,
         )  # fmt: skip
-        return conclude(self._console, self._folder, run, self.checks)
+        passed = conclude(self._console, self._folder, run, self.checks)
+        if self._busy is not None:
+            self._console.print(f"the machine was {self._busy:.0%} busy", highlight=False)
+        return passed
 
     async def _record(self, processes: Processes, place: Path, redis: RedisServer) -> FleetRun:
         """Start everything, run the script under load, and return what was recorded."""
@@ -129,10 +136,12 @@ class FleetDemo:
                 start_ranker=start_ranker, start_feed=start_feed, send_to=watching.send_to,
                 pace=self._pace,
             )  # fmt: skip
+            busy = Busy()
             try:
                 await watching.run(script.run())
             finally:
                 await health.close()
+            self._busy = busy.share()
         ended = time.time()
         await processes.stop("load")
         lived = [port for port in ports if port != script.cold_port]
@@ -174,6 +183,10 @@ def spans_of(run: FleetRun) -> list[Span]:
             spans.append(
                 Span(name=_FAULTS, kind="store", start=start, end=end, row=1, shaded=False)
             )
+    for wipe in run.wipes:
+        if not any(phase.start <= wipe.killed < phase.end for phase in faults):
+            name = _WIPED if wipe.killed >= marks.get("recovery_wiped", wipe.empty) else ""
+            spans.append(Span(name=name, kind="store", start=wipe.killed, end=wipe.empty))
     named = (
         ("ranker_dead", "ranker_back", "ranker dead", "outage"),
         ("off", "off_end", "ranking off", "order"),

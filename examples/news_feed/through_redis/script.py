@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from degrade.core.words import Phase as FlagPhase
 from examples.news_feed.fleet import Fleet
 from examples.news_feed.judging import ANALYTICS, RANKING
 from examples.news_feed.processes import Processes
@@ -25,6 +26,8 @@ _SETTLE_S: Final = 0.8
 _LOOK_S: Final = 0.02
 _RESTORED_S: Final = 10.0
 _STEADY_S: Final = 62.0
+_ON_ITS_WAY: Final = 0.95
+"""Of the dial, which stands at 1 at first and at 0 in the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +38,14 @@ class Pace:
     process sends a reader's stories once in 30 seconds. So the last faults before are no wipes.
     But one comes later: until then the process that was killed counts as one of the fleet that
     has not applied an order, as it should.
-
-    Where the ranker is dead, each process lets the first calls that miss their snapshot wait for a
-    frozen Redis, 20 ms, and none after them. In a short fault these few would be the p99.
     """
 
     warm_up_s: float = 12.0
     order_s: float = 2.0
-    well_s: float = 2.2
-    dead_s: float = 5.2
-    cold_s: float = 7.0
-    well: tuple[Fault, ...] = (Fault.KILLED,) * 5 + (Fault.FROZEN,) * 5
-    dead: tuple[Fault, ...] = (Fault.FROZEN, Fault.KILLED) * 2
+    phase_s: float = 2.2
+    cold_s: float = 5.0
+    well: tuple[Fault, ...] = (Fault.KILLED,) * 4 + (Fault.FROZEN,) * 4
+    dead: tuple[Fault, ...] = (Fault.FROZEN, Fault.KILLED) * 3
 
 
 FULL: Final = Pace()
@@ -140,17 +139,16 @@ class FleetScript:
 
     async def _turns(self, ranker: Ranker, faults: Sequence[Fault]) -> None:
         """Let Redis be well and at fault by turns, well at the beginning and at the end."""
-        lasts_s = self._pace.well_s if ranker is Ranker.WELL else self._pace.dead_s
         turns = chain.from_iterable((Fault.CALM, fault) for fault in faults)
         for fault in (*turns, Fault.CALM):
             start = time.time()
             match fault:
                 case Fault.CALM:
-                    await asyncio.sleep(lasts_s + _SETTLE_S)
+                    await asyncio.sleep(self._pace.phase_s + _SETTLE_S)
                 case Fault.FROZEN:
-                    await self._freeze(lasts_s)
+                    await self._freeze(self._pace.phase_s)
                 case Fault.KILLED:
-                    await self._wipe(lasts_s)
+                    await self._wipe(self._pace.phase_s)
             end = time.time()
             self.phases.append(Phase(fault=fault, ranker=ranker, start=start, end=end))
 
@@ -209,12 +207,16 @@ class FleetScript:
         await asyncio.sleep(self._pace.order_s)
 
     async def _normal_again(self) -> None:
-        """Release both holds, each in the way in which it was ordered."""
+        """Release both holds, each in the way in which it was ordered; Redis is wiped meanwhile."""
         await self._order("off_end", "release", RANKING, "--reason", "the model was rolled back")
         self._note(f"degrade release {RANKING}")
         self._mark("hand_end", f"redis-cli HDEL {self._redis.holds_key} {ANALYTICS}")
         await self._redis.cli("HDEL", self._redis.holds_key, ANALYTICS)
+        self._held = []
         await asyncio.sleep(self._pace.order_s)  # what is known of the flags is half a second old
+        if await until(self._on_its_way, _STEADY_S):
+            self._mark("recovery_wiped")
+            await self._wipe(self._pace.order_s)
         if await until(self._steady, _STEADY_S):
             self._mark("steady")
             await asyncio.sleep(self._pace.order_s)
@@ -236,6 +238,15 @@ class FleetScript:
             raise ScriptError(f"degrade {' '.join(words)} ended with {code}:\n{output}")
         self.marks[mark] = await asyncio.to_thread(self._fleet.last_order)
         return output.strip()
+
+    def _on_its_way(self) -> bool:
+        """Whether the ranking recovers: nobody is degraded any more, and some calls are served."""
+        ranking = self._health.seen.flags.get(RANKING)
+        return (
+            ranking is not None
+            and ranking.phase is FlagPhase.RECOVERING
+            and ranking.dial <= _ON_ITS_WAY
+        )
 
     def _steady(self) -> bool:
         flags = self._health.seen.flags

@@ -19,7 +19,7 @@ COLD = 8004
 MARKS = {
     "healthy": 0.0, "hand": 10.0, "hand_seen": 13.0, "ranker_dead": 30.0, "cold_down": 32.0,
     "cold_up": 34.0, "cold_seen": 39.0, "ranker_back": 55.0, "off": 56.0, "off_known": 57.5,
-    "off_seen": 59.0, "off_end": 65.0, "hand_end": 66.0, "steady": 80.0, "done": 82.0,
+    "off_seen": 59.0, "off_end": 65.0, "hand_end": 66.0, "recovery_wiped": 68.0, "steady": 80.0, "done": 82.0,
 }  # fmt: skip
 LAST = 82
 
@@ -90,5 +90,9 @@ def good_run() -> FleetRun:
         started=-9.0, ended=82.0, answers=found, events=[released],
         processes={f"i-{port}": port for port in PORTS if port != COLD}, marks=MARKS,
         counters=counters(found), pages={}, ports=PORTS, cold_port=COLD, phases=phases(),
-        wipes=[Wipe(killed=22.0, empty=24.0, restored=24.2)], said="4 of 4",
+        wipes=[
+            Wipe(killed=22.0, empty=24.0, restored=24.2),
+            Wipe(killed=68.0, empty=70.0, restored=70.2),
+        ],
+        said="4 of 4",
     )  # fmt: skip
