@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from degrade.errors import ConfigError
@@ -18,6 +19,9 @@ __all__ = ("configure",)
 
 log = logging.getLogger("degrade.compose")
 
+_ours: weakref.WeakSet[Runtime] = weakref.WeakSet()
+"""The runtimes whose stores were opened here, and so are for us to close."""
+
 
 def configure(
     *,
@@ -31,6 +35,7 @@ def configure(
 
     What is not given comes from `DEGRADE_*` variables, `degrade.toml` or `[tool.degrade]` of
     `pyproject.toml`; without any of them a memory runtime serves, and this call is not needed.
+    A runtime that served before is closed, and its store, too, unless you opened that yourself.
 
     Args:
         store: `"memory://"`, `"sqlite:///path"` for several processes of one host, or
@@ -61,6 +66,8 @@ def _installed(settings: Settings) -> Runtime:
     before = swap(runtime)
     if before is not None:
         before.close()
+        if before in _ours:
+            before.store.close()
     return runtime
 
 
@@ -73,12 +80,14 @@ def _composed(settings: Settings) -> Runtime:
         from degrade.stores.saved import SavedState  # noqa: PLC0415 - only for a fleet
 
         saved = SavedState(settings.namespace, store.url, directory=settings.local)
-    return Runtime(
+    runtime = Runtime(
         store,
         threads=settings.threads,
         local=LocalHolds(settings.namespace, directory=settings.local),
         saved=saved,
     )
+    _ours.add(runtime)
+    return runtime
 
 
 def _default() -> Runtime:

@@ -13,6 +13,7 @@ from degrade.stores.redis.blobs import RedisBlobs
 from degrade.stores.redis.client import RedisLink, link_of
 from tests.servers.cluster import Cluster
 from tests.servers.fixtures import Servers
+from tests.servers.proxy import silent_port
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
 
@@ -111,6 +112,14 @@ def test_what_is_no_string_is_no_snapshot(redis_server, blobs):
         blobs.get("feed", "u1", within_s=1)
     blobs.put([blob("u1", b"good again")])
     assert blobs.get("feed", "u1", within_s=1) == b"good again"
+
+
+def test_a_server_that_is_away_is_not_taken_for_a_value_of_another_type():
+    with silent_port() as port:
+        link = link_of(f"redis+sentinel://127.0.0.1:{port}/WRONGTYPE")
+        with pytest.raises(StoreError):
+            RedisBlobs(link, namespace="shop").get("feed", "u1", within_s=0.1)
+        link.close()
 
 
 def test_a_frozen_server_is_waited_for_no_longer_than_asked(redis_server, blobs):

@@ -346,6 +346,24 @@ def test_the_probe_lease_has_one_holder_and_a_token_that_only_grows(fleet, redis
     assert fleet[2].fleet.take_probe("feed", "i2") is None  # everybody recovers by itself
 
 
+@pytest.mark.parametrize("garbage", ["", "mine", "i0", "i0 soon", "i1 \xff"])
+def test_a_lease_or_fence_that_somebody_wrote_by_hand_is_as_none(fleet, redis_server, garbage):
+    lease = "degrade:{shop}:lease:probe:feed"
+    beat(fleet[0], "i0", "p99")
+    beat(fleet[1], "i1", "p99")
+    decide(fleet[0], redis_server)
+    redis_server.cli("SET", lease, garbage)
+    redis_server.cli("HSET", CONTROL, "fence", garbage)
+    token = fleet[0].fleet.take_probe("feed", "i0")
+    assert token is not None
+    assert fleet[1].fleet.take_probe("feed", "i1") is None
+    assert redis_server.cli("GET", lease) == f"i0 {token}"
+    assert int(redis_server.cli("PTTL", lease)) > 0
+    assert [event.type for event in fleet[0].fleet.recovering("feed", "i0", token)] == [
+        "fleet_recovering"
+    ]
+
+
 def test_after_a_failed_step_nobody_probes_for_a_while(fleet, redis_server):
     beat(fleet[0], "i0", "p99")
     beat(fleet[1], "i1", "p99")

@@ -74,7 +74,9 @@ class RedisBlobs:
         try:
             return self._link.read(name, commands, within_s=within_s)
         except StoreError as error:
-            if "WRONGTYPE" in f"{error} {error.__cause__}":
+            from degrade.stores.redis.failures import LinkError  # noqa: PLC0415 - loads redis, as the link just did
+
+            if isinstance(error, LinkError) and error.reason == "WRONGTYPE":
                 raise CodecError("no string where a snapshot was looked for") from error
             raise
 

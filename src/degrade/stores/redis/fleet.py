@@ -198,8 +198,8 @@ class RedisFleet:
         standing = self._verdict(flag)
         if verdict is None or standing is None or standing.recovering:
             return None
-        if held is not None:
-            holder, _, token = held.decode().rpartition(" ")
+        holder, token = _holder(held)
+        if token is not None:
             if holder != instance:
                 return None
             renewed = self._transact(
@@ -207,13 +207,13 @@ class RedisFleet:
                 [("PEXPIRE", lease, int(PROBE_S * 1e3))],
                 keys=[lease],
             )
-            return None if renewed is None else int(token)
+            return None if renewed is None else token
         if standing.retry_at > self._ledger.now():
             return None
-        token = int(fence or 0) + 1
+        token = (_number(fence) or 0) + 1
         taken = self._transact(
             [
-                Check(("GET", lease), None),
+                Check(("GET", lease), held),
                 Check(("HGET", keys.control, "fence"), fence),
                 Check(("HGET", keys.control, f"verdict:{flag}"), verdict),
             ],
@@ -375,6 +375,20 @@ def _moved(
         for flag, verdict in verdicts.items()
     ]  # fmt: skip
     return append_drafts(after, head, drafts, now=now)
+
+
+def _holder(lease: bytes | None) -> tuple[str, int | None]:
+    """Return who has a lease and its token; None for one that is not there, or that a hand wrote."""
+    holder, _, token = (lease or b"").rpartition(b" ")
+    return holder.decode("utf-8", "replace"), _number(token) if holder else None
+
+
+def _number(body: bytes | None) -> int | None:
+    """Return what a field says, when it says a number."""
+    try:
+        return int(body or b"")
+    except ValueError:
+        return None
 
 
 def _vote_field(flag: str, instance: str) -> str:
