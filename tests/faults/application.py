@@ -47,13 +47,14 @@ class Worker:
         home: Path,
         *,
         program: str = "tests.faults.app",
+        within: Sequence[str] = (),
     ) -> None:
         self.control = options["store"] is None
         self._answers: Queue[str] = Queue()
         self._stderr = home / f"stderr-{uuid.uuid4().hex[:8]}"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                bound_to_us([sys.executable, "-W", "error", "-m", program,
+                bound_to_us([*within, sys.executable, "-W", "error", "-m", program,
                              json.dumps(dict(options))]),
                 cwd=ROOT, env=dict(env), text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
@@ -135,6 +136,7 @@ class Application:
         rate: Calls a second of each thread and flag.
         flags: Names; each has a function and a ladder of its own.
         ports: Where the sockets lead that are counted.
+        within: Words before the command of each process, such as `ip netns exec NAME`.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Application:
         namespace: str = "",
         env: Mapping[str, str] | None = None,
         control: bool = True,
+        within: Sequence[str] = (),
     ) -> None:
         self.namespace = namespace or f"t{uuid.uuid4().hex[:10]}"
         self.flags = tuple(flags)
@@ -168,14 +171,15 @@ class Application:
         home = str(self.home)
         self._env = {**kept, "HOME": home, "DEGRADE_LOCAL": home, "XDG_STATE_HOME": home}
         self._env |= env or {}
+        self._within = tuple(within)
         self.workers: list[Worker] = []
         self.control: Worker | None = None
 
     def __enter__(self) -> Self:
         try:
             if self._control_options is not None:
-                self.control = Worker(self._control_options, self._env, self.home)
-            self.workers = [Worker(options, self._env, self.home) for options in self._options]
+                self.control = self._started(self._control_options)
+            self.workers = [self._started(options) for options in self._options]
             for worker in self.everyone:
                 worker.ready()
         except BaseException:
@@ -196,6 +200,9 @@ class Application:
             worker.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def _started(self, options: Mapping[str, Any]) -> Worker:
+        return Worker(options, self._env, self.home, within=self._within)
+
     @property
     def everyone(self) -> list[Worker]:
         return [*self.workers, *([self.control] if self.control else [])]
@@ -203,7 +210,7 @@ class Application:
     def add(self, store: str | None = None, *, movable: bool = False) -> Worker:
         """Start one more process, whose time of day can be moved (`shift`) if wanted."""
         options = {**self._options[0], **({"store": store} if store else {}), "movable": movable}
-        worker = Worker(options, self._env, self.home)
+        worker = self._started(options)
         self.workers.append(worker)
         worker.ready()
         return worker

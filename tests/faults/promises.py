@@ -5,13 +5,14 @@
       same run, and no call as long as a timeout of Redis
     - a process uses no more of the processor than without a fault
     - at most two connections a process
-    - at most ten lines a minute in the log of a process, beside one for each change of a phase
+    - at most ten lines a minute in the log of a process, of whatever kind
 
-The machine is shared with whatever else runs, so two things beside the calm phases show what it
-does meanwhile: the bare calls between the guarded ones, and a process without the library. When
-those are slower under the fault, the machine is, and they are what is compared with. Its noise
-comes in bursts, so a p99 is the median of those of blocks of a hundred calls: two calls of each
-hundred that wait show in it.
+The machine is shared with whatever else runs, so a process without the library shows, in the same
+phases of the same run, what it does meanwhile. When the calls of that one are slower under the
+fault than guarded ones were without it, the machine is, and they are what is compared with. The
+bare calls between guarded ones are no measure: a thread of ours that is in the way slows them, too.
+Noise comes in bursts, so a p99 is the median of those of blocks of a hundred calls: two calls of
+each hundred that wait show in it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("Kept", "answers", "check", "guarded", "most_in_a_minute", "quantile")
+__all__ = ("Kept", "answers", "check", "guarded", "late_without_s", "most_in_a_minute", "quantile")
 
 RATIO = 1.5
 REDIS_TIMEOUT_S = 0.3
@@ -38,8 +39,8 @@ class Kept:
 
     Attributes:
         ratio: p99 of guarded calls under faults to what was expected (see the module).
-        expected_s: p99 of calls that no fault of ours can slow: the greatest of that of guarded
-            calls in calm phases, of bare ones under faults, and of those without the library.
+        expected_s: p99 of calls that no fault of ours can slow: the greater of that of guarded
+            calls in calm phases, and of those of a process without the library under faults.
         calm_s, fault_s: p99 of guarded calls that ran the function.
         degraded_s: p99 of those that the ladder answered, under faults; 0 without any.
         calm_cpu, fault_cpu: Share of a core that a process uses.
@@ -77,6 +78,7 @@ def check(
     sockets: int = 2,
     timeout_s: float = REDIS_TIMEOUT_S,
     ratio: float = RATIO,
+    changes: int = 0,
 ) -> Kept:
     """Compare what was recorded with every standing promise, and return the figures.
 
@@ -87,6 +89,8 @@ def check(
         sockets: The most that one process may hold.
         timeout_s: The shortest timeout of Redis.
         ratio: The most by which calls may be slower.
+        changes: How often flags of a process change their phase in a minute of this test, beyond
+            what ten lines can tell; each change has a line.
     """
     ours = guarded(reports)
     alone = [report for report in reports if report["control"]]
@@ -96,7 +100,7 @@ def check(
         assert not report["stderr"], report["stderr"]
     everything = [name for name in _names(ours) if name != "warm"]
     calm_s, fault_s = _p99(ours, calm), _p99(ours, fault)
-    expected_s = max(calm_s, _p99(ours, fault, "bare"))
+    expected_s = calm_s
     worst_without_s = 0.0
     if alone:
         expected_s = max(expected_s, _p99(alone, fault))
@@ -113,7 +117,7 @@ def check(
         worst_without_s=worst_without_s,
         sockets=int(max(_most(report, "sockets") for report in ours)),
         threads=int(max(_most(report, "threads") for report in ours)),
-        lines=max(most_in_a_minute(_beside_changes(report["log"])) for report in ours),
+        lines=max(most_in_a_minute(report["log"]) for report in ours),
         lag_s=quantile(_all(ours, fault, "lag") or [0.0], 0.99),
         worst_lag_s=max(_all(ours, fault, "lag"), default=0.0),
         lag_without_s=quantile(_all(alone, fault, "lag") or [0.0], 0.99),
@@ -124,7 +128,7 @@ def check(
     assert kept.degraded_s <= ratio * expected_s, f"degraded calls are slower: {kept}"
     assert kept.worst_s < timeout_s + worst_without_s, f"a call waited: {kept}"
     assert kept.sockets <= sockets, f"too many connections: {kept}"
-    assert kept.lines <= LINES_A_MINUTE, [report["log"] for report in ours]
+    assert kept.lines <= LINES_A_MINUTE + changes, [report["log"] for report in ours]
     return kept
 
 
@@ -145,6 +149,12 @@ def answers(reports: Sequence[dict[str, Any]], phases: Sequence[str], flag: str)
     return found
 
 
+def late_without_s(reports: Sequence[dict[str, Any]], phases: Sequence[str]) -> float:
+    """Return how late a thread was at most in the process without the library, seconds."""
+    (alone,) = (report for report in reports if report["control"])
+    return max(alone["phases"][phase]["most"].get("behind_s", 0.0) for phase in phases)
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least this share of the values does not exceed."""
     if not values:
@@ -161,11 +171,6 @@ def most_in_a_minute(lines: Sequence[Sequence[Any]]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-
-
-def _beside_changes(lines: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Return the lines that tell of no change of a flag's phase."""
-    return [line for line in lines if " of calls run: " not in line[1]]
 
 
 def _all(reports: Sequence[dict[str, Any]], phases: Sequence[str], what: str) -> list[float]:

@@ -37,6 +37,11 @@ def named(sentinel, trio):
     return sentinel.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", trio.name).split()[1]
 
 
+def refusals(app):
+    """Return how often each process was refused or left alone by the store."""
+    return [state["troubles"].get("store", 0) for state in app.states()]
+
+
 @pytest.mark.parametrize("how", ["moved", "killed", "frozen", "thawed"])
 def test_everybody_follows_the_new_primary_of_the_sentinels(
     application, sentinel_trio, figures, how
@@ -61,7 +66,10 @@ def test_everybody_follows_the_new_primary_of_the_sentinels(
     converged = followed(new, app, after=failed_over)
     if how == "frozen":
         old.thaw()  # it still takes itself for the primary
+    app.await_fresh()
+    refused = refusals(app)
     app.gather("fault", calls=3 * A_SECOND)
+    assert refusals(app) == refused, "nobody asks the old primary any more"
     assert followed(new, app, after=time.monotonic(), word="normal") < CONVERGED_S
     app.gather("calm", calls=A_SECOND)
     reports = app.reports()

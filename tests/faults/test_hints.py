@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import promises
 from tests.faults.application import Application, Worker
+from tests.faults.figures import shown
 from tests.faults.steps import A_SECOND, FLAGS, FOLLOWED, HELD, hold_one, operator
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
@@ -21,8 +22,7 @@ FLIPS = 1_000
 EACH_S = 0.012
 """The pace of the orders, so that those who listen are cut off between them."""
 ONE_POLL_S = 1.2
-OBEYED_S = 0.3
-"""What taking the new state may take on a busy machine."""
+"""A second, and a fifth of it by jitter."""
 
 
 @contextmanager
@@ -69,6 +69,7 @@ def overrun(server: RedisServer, app: Application, deaf: Worker) -> None:
 
 
 def test_a_thousand_orders_arrive_though_their_hints_are_lost(application, servers, figures):
+    """Beside the poll, what counts is what asking takes, and how late threads are without us."""
     figures.about(
         "T06 lost_hints",
         "Those who listen are cut off 20 times a second, one by a full buffer, during 1,000 orders",
@@ -78,6 +79,7 @@ def test_a_thousand_orders_arrive_though_their_hints_are_lost(application, serve
     hold_one(server, app)
     control = operator(server.url, app)
     app.gather("calm", calls=3 * A_SECOND)
+    asked_s = max(asking_takes_s(app) for _ in range(10))
     app.mark("fault")
     with cut_off_twenty_times_a_second(server) as killed:
         pace = threading.Event()
@@ -101,12 +103,19 @@ def test_a_thousand_orders_arrive_though_their_hints_are_lost(application, serve
     figures.keep(promises.check(reports))
     figures.note("connections of listeners killed", sum(killed))
     figures.note("orders", FLIPS)
-    figures.note("all agree after the last order", diverged_s, "1.2 s", unit="s")
-    figures.note("all agree after a full buffer", overrun_s, "1.2 s", unit="s")
+    limit_s = ONE_POLL_S + asked_s + promises.late_without_s(reports, ["calm", "fault"])
+    figures.note("all agree after the last order", diverged_s, shown(limit_s, "s"), unit="s")
+    figures.note("all agree after a full buffer", overrun_s, shown(limit_s, "s"), unit="s")
     assert sum(killed) > 50
-    assert diverged_s < ONE_POLL_S + OBEYED_S
-    assert overrun_s < ONE_POLL_S + OBEYED_S
+    assert diverged_s <= limit_s
+    assert overrun_s <= limit_s
     assert set(promises.answers(reports, ["calm", "fault"], HELD)) == {"degraded"}
+
+
+def asking_takes_s(app: Application) -> float:
+    """Return how long it takes to see an epoch that everybody has."""
+    began = time.monotonic()
+    return everybody_has(app, 0) - began
 
 
 def everybody_has(app: Application, epoch: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import uuid
+from contextlib import closing
 
 import pytest
 
@@ -31,7 +33,24 @@ def flush(server, app):
 
 
 def evict(server, app):
-    server.cli("DEL", holds(app))
+    """Let other keys fill the memory until the server gives up the holds for them."""
+    server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    used = int(server.info("memory")["used_memory"])
+    server.cli("CONFIG", "SET", "maxmemory", used + 1_000_000)
+    with closing(server.client()) as client:
+        before = int(client.info("stats")["evicted_keys"])
+
+        def gone():
+            """Write a little, and look at once: whoever restores the holds is fast."""
+            pipe = client.pipeline(transaction=True)
+            for _ in range(20):
+                pipe.set(f"other:{uuid.uuid4().hex}", b"x" * 5_000)
+            pipe.exists(holds(app))
+            return not pipe.execute()[-1]
+
+        until(gone, within_s=20.0, every_s=0.0, what="the holds to be evicted")
+        assert int(client.info("stats")["evicted_keys"]) > before
+        server.cli("CONFIG", "SET", "maxmemory", 0)
 
 
 def restart_empty(server, app):

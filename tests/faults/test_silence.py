@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -18,6 +19,7 @@ from tests.faults.steps import (
     followed,
     hold_one,
 )
+from tests.servers.namespace import Namespaces
 from tests.servers.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
@@ -91,17 +93,21 @@ def test_a_frozen_redis_never_stalls_an_event_loop(application, redis_server, fi
     assert set(promises.answers(reports, ["calm", "fault"], "inline")) == {"degraded"}
 
 
-def test_a_partition_is_noticed_and_healed_within_three_seconds(
-    application, redis_server, proxy, figures
-):
-    figures.about("T05 partition", "nothing comes through for a while, then resets, then all again")
-    url = redis_server.url.replace(str(redis_server.port), str(proxy.port))
-    app = application(url, flags=FLAGS, ports=[proxy.port])
-    hold_one(redis_server, app)
+def cut_off_and_joined_again(server, app, way, figures, *, rounds):
+    """Lose all packets, then reset all connections, then heal: noticed and healed in three seconds.
+
+    Args:
+        server: Where an operator can write all the while.
+        app: What reaches it by the way that is cut.
+        way: With `blackhole`, `reset` and `heal`.
+        figures: Where it is noted.
+        rounds: How many times six seconds packets are lost for.
+    """
+    hold_one(server, app)
     app.gather("calm", calls=4 * A_SECOND)
     before = [state["troubles"].get("store", 0) for state in app.states()]
     cut = app.mark("fault")
-    proxy.blackhole()
+    way.blackhole()
 
     def noticed():
         counts = [state["troubles"].get("store", 0) for state in app.states()]
@@ -109,14 +115,15 @@ def test_a_partition_is_noticed_and_healed_within_three_seconds(
 
     until(noticed, within_s=10.0, every_s=0.02, what="everybody to notice the partition")
     noticed_s = time.monotonic() - cut
-    app.gather("fault", calls=6 * A_SECOND)
-    by_hand(redis_server, app, FOLLOWED, "degraded")  # while nobody can see it
-    proxy.heal()
-    proxy.reset()
+    for _ in range(rounds):
+        app.gather("fault", calls=6 * A_SECOND)
+    by_hand(server, app, FOLLOWED, "degraded")  # while nobody can see it
+    way.heal()
+    way.reset()
     app.gather("fault", calls=4 * A_SECOND)
     assert all(state["flags"][FOLLOWED]["answer"] == "full" for state in app.states())
     app.mark("healed")
-    proxy.heal()
+    way.heal()
     healed = time.monotonic()
     healed_s = max(app.await_answer(FOLLOWED, "degraded")) - healed
     app.gather("calm", calls=2 * A_SECOND)
@@ -127,6 +134,39 @@ def test_a_partition_is_noticed_and_healed_within_three_seconds(
     assert noticed_s < 3.0
     assert healed_s < 3.0
     assert set(promises.answers(reports, ["calm", "fault", "healed"], HELD)) == {"degraded"}
+
+
+def test_a_partition_is_noticed_and_healed_within_three_seconds(
+    application, redis_server, proxy, figures
+):
+    figures.about("T05 partition", "nothing comes through for a while, then resets, then all again")
+    url = redis_server.url.replace(str(redis_server.port), str(proxy.port))
+    app = application(url, flags=FLAGS, ports=[proxy.port])
+    figures.note("by", "a proxy in user space")
+    cut_off_and_joined_again(redis_server, app, proxy, figures, rounds=1)
+
+
+@pytest.mark.faults
+def test_a_minute_of_lost_packets_is_noticed_and_healed_within_three_seconds(
+    application, servers, figures
+):
+    """With network namespaces; where the machine allows none, by the proxy, and the figure says so."""
+    figures.about(
+        "T05 partition minute", "packets are lost for a minute, then resets, then all again"
+    )
+    with contextlib.ExitStack() as stack:
+        if why_not := Namespaces.why_not():
+            server = servers.redis()
+            way = servers.proxy(server)
+            figures.note("by", f"a proxy in user space ({why_not})")
+            app = application(server.url.replace(str(server.port), str(way.port)),
+                              flags=FLAGS, ports=[way.port])  # fmt: skip
+        else:
+            way = stack.enter_context(Namespaces())
+            server = servers.redis(**way.server())
+            figures.note("by", "network namespaces, the cable between them pulled out")
+            app = application(way.url, flags=FLAGS, ports=[way.port], within=way.client)
+        cut_off_and_joined_again(server, app, way, figures, rounds=10)
 
 
 @pytest.mark.faults

@@ -58,6 +58,7 @@ class RedisServer:
         config: Lines of redis.conf, such as `{"maxmemory": "3mb", "appendonly": "yes"}`. A value
             may have several lines (`"user": "a on ...\\nb on ..."`).
         mode: Further words of the command line, such as `--sentinel`.
+        within: Words before the command, such as `ip netns exec NAME`.
         bus: Its port plus 10,000 is free, too, as a node of a cluster needs.
     """
 
@@ -72,6 +73,7 @@ class RedisServer:
         tls: Certificates | None = None,
         config: Mapping[str, str] | None = None,
         mode: tuple[str, ...] = (),
+        within: tuple[str, ...] = (),
         bus: bool = False,
         binaries: Binaries | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class RedisServer:
         self._unix = unix
         self._config = dict(config or {})
         self._mode = mode
+        self._within = within
         self._process: ServerProcess | None = None
         self.home = Path(tempfile.mkdtemp(prefix="degrade-redis-"))
         self.password = password
@@ -248,7 +251,7 @@ class RedisServer:
     def _try_to_start(self, *, loading: bool) -> bool:
         self._write_config()
         process = self._process = ServerProcess(
-            [self._binaries.server, str(self.home / "redis.conf"), *self._mode],
+            [*self._within, self._binaries.server, str(self.home / "redis.conf"), *self._mode],
             log=self.home / "log",
             env=self._binaries.environment,
         )
