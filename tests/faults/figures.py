@@ -68,7 +68,7 @@ class Figures:
             f"{kept.calm_cpu:.1%}, {kept.fault_cpu:.1%}",
         )
         self.note("connections a process", kept.sockets, "2")
-        self.note("log lines in a minute", kept.lines, "10")
+        self.note("log lines in a minute", kept.lines, str(kept.lines_limit))
         self.note("calls under the fault", f"{kept.calls:,}")
 
     def write(self, folder: Path = FOLDER) -> None:
