@@ -24,7 +24,7 @@ from degrade.fallback.codecs import Codec
 from degrade.fallback.rungs import snapshot
 from degrade.fallback.snapshots import BoundSnapshot
 from degrade.stores.redis.fields import INCARNATION, _Written
-from degrade.stores.redis.hints import MOST_BYTES, Hint, parsed
+from degrade.stores.redis.hints import MOST_BYTES, Hint, _Message, _versioned, parsed
 from degrade.stores.redis.keys import Keys
 from tests.docs.pages import ROOT
 
@@ -70,9 +70,11 @@ def test_the_example_of_a_hint_is_what_is_sent():
     hint = parsed(text.encode())
     assert hint is not None
     assert len(text) <= MOST_BYTES
-    assert '{"v":1,' + hint.model_dump_json(exclude_defaults=True)[1:] == text
+    message = _Message.model_validate_json(text)
+    assert _versioned(message.model_dump_json(exclude_defaults=True).encode()) == text.encode()
+    assert hint._asdict() == message.model_dump(exclude={"v"})
     section = PAGE.partition("### hint")[2].partition("###")[0]
-    assert {"flag", "mode", "dial", "until", "now"} <= Hint.model_fields.keys()
+    assert {"flag", "mode", "dial", "until", "now"} <= set(Hint._fields)
     assert all(f"`{name}`" in section for name in ("flag", "mode", "dial", "until", "now"))
 
 
