@@ -23,7 +23,7 @@ demo: ## Watch a news feed survive its ranker: frozen, killed, brought back (4 m
 	@$(RUN) -m examples.news_feed $(ARGS)
 
 .PHONY: demo-fleet
-demo-fleet: ## Watch four processes of it follow through Redis, which is frozen and wiped (4 minutes)
+demo-fleet: ## Watch four processes of it follow through Redis, which is frozen and wiped (3 minutes)
 	@.ci/bootstrap demo-fleet
 	@$(RUN) -m examples.news_feed --fleet $(ARGS)
 
