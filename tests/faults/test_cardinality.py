@@ -47,6 +47,7 @@ with Runtime(store, snapshot_bytes=cap) as runtime:
     until(lambda: runtime.orders.known)
     for user in range(20_000):
         feed(user)
+    until(lambda: figures().sharing)  # its series come with the first that is shared
     before, lines = rss_mb(), series()
     began = time.monotonic()
     for user in range(keys):
