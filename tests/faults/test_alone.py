@@ -74,7 +74,7 @@ def test_a_drill_degrades_the_share_that_was_ordered_and_nothing_fails(
     (told,) = [flag for flag in control.status(FOLLOWED).flags if flag.name == FOLLOWED]
     app.mark("ends")
     control.release(FOLLOWED, reason="the drill is over", now=True)
-    app.await_answer(FOLLOWED, "full")
+    app.await_mode(FOLLOWED, "normal")  # nine of ten answers were full all the while
     app.gather("calm", calls=A_SECOND)
     reports = app.reports()
     counted = promises.answers(reports, ["drill", "fault"], FOLLOWED)
