@@ -13,8 +13,8 @@ from degrade.core.machine import (
     Breach,
     FleetBreach,
     MachineState,
-    has_kept_a_step,
     initial,
+    is_hopeful,
     step,
 )
 from degrade.core.policy import Recovery
@@ -210,7 +210,7 @@ def test_deciding_again_at_once_changes_nothing(facts: Situation):
 def decided(machines: dict[str, MachineState], standing: dict[str, FleetVerdict]) -> Decision:
     policy = Recovery()
     said = {
-        name: Vote(cause=state.cause, recovering=has_kept_a_step(state, policy))
+        name: Vote(cause=state.cause, recovering=is_hopeful(state, policy, NOW))
         for name, state in machines.items()
         if state.voting
     }

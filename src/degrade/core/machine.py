@@ -84,9 +84,9 @@ __all__ = (
     "Tick",
     "Transition",
     "at_rest",
-    "has_kept_a_step",
     "has_probe",
     "initial",
+    "is_hopeful",
     "resumed",
     "step",
     "wants_probe",
@@ -100,6 +100,9 @@ LOW_TRAFFIC_GOOD = 3
 LOW_TRAFFIC_TIMES = 10
 HALVING_CALLS = 1_000
 FLAP_SPAN_S = 3_600.0
+DOUBT_S = 15.0
+"""How long what spoke against a flag counts while it is tried anew; as long as a fleet whose store
+has begun another life comes to no verdict, which therefore never rests on older evidence."""
 JITTER = 0.2
 ONE_STEP_ENTRY = 0.01
 """Share after an order when the policy has no step below 1, which would be all at once."""
@@ -127,6 +130,7 @@ class MachineState:
         cause: Why the flag is not STEADY, one line; empty in STEADY.
         fleet: A verdict of the fleet degraded it or joined in, and the first step was not kept yet.
         voting: Its own calls were breached, and it has not been STEADY since.
+        bad_at: When its calls spoke against it last: a breach, or a bad call of a recovery step.
     """
 
     phase: Phase
@@ -143,6 +147,7 @@ class MachineState:
     cause: str
     fleet: bool = False
     voting: bool = False
+    bad_at: float = float("-inf")
 
     @property
     def dial(self) -> float:
@@ -210,9 +215,14 @@ def has_probe(state: MachineState) -> bool:
     return state.fleet and state.phase is Phase.RECOVERING
 
 
-def has_kept_a_step(state: MachineState, policy: Recovery) -> bool:
-    """Return whether it recovers beyond the first step: calls speak for the flag again."""
-    return state.phase is Phase.RECOVERING and not _is_first(state, policy)
+def is_hopeful(state: MachineState, policy: Recovery, now: float) -> bool:
+    """Return whether only the past still speaks against the flag.
+
+    It is RECOVERING beyond the first step, or without a bad call for `DOUBT_S`.
+    """
+    if state.phase is not Phase.RECOVERING:
+        return False
+    return not _is_first(state, policy) or now - state.bad_at > DOUBT_S
 
 
 def step(state: MachineState, event: Event, policy: Recovery) -> Step:
@@ -266,7 +276,8 @@ def _counted(state: MachineState, event: Calls, policy: Recovery) -> MachineStat
         missing = max(0, FIRST_STEP_BAD - state.bad)
         before = state.good + event.good * missing / (event.bad + 1)
         good = int(before) if before < policy.step_calls else good
-    return replace(state, good=good, bad=bad)
+    bad_at = event.now if event.bad else state.bad_at
+    return replace(state, good=good, bad=bad, bad_at=bad_at)
 
 
 def _ticked(state: MachineState, event: Tick, policy: Recovery) -> Step:
@@ -301,7 +312,7 @@ def _breached(state: MachineState, event: Breach, policy: Recovery) -> Step:
     if state.phase is Phase.DEGRADED and state.share <= 0:
         return state, ()
     now, cause = event.now, f"breach: {event.cause}"
-    voter = replace(state, voting=True, flaps=_flaps(state, now))
+    voter = replace(state, voting=True, flaps=_flaps(state, now), bad_at=now)
     end = _failed if state.phase is Phase.RECOVERING else _degraded
     return end(voter, now=now, draw=event.draw, cause=cause, policy=policy)
 

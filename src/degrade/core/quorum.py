@@ -3,9 +3,9 @@
     heartbeats ──> who is live, and who has calls ──┐
     votes ──> those of the living ──────────────────┴─> count ──> a verdict begins, stands, is over
 
-A vote says that an instance saw its own calls breached and has not been STEADY since. One of an
-instance that recovers beyond its first step keeps a verdict, but begins none: there calls speak
-for the flag again, and a verdict would send all of them back. The quorum of a flag holds when
+A vote says that an instance saw its own calls breached and has not been STEADY since. While it
+recovers, beyond the first step or without a bad call for a while, its vote keeps a verdict, but
+begins none: that would send all back for what is past. The quorum of a flag holds when
 
     voters >= 2                 a lone voter is an outlier, and degrades itself alone
     voters >= live / 2          of the live instances with calls of the flag, the voters included
@@ -53,7 +53,7 @@ class Count:
     Attributes:
         voters: Live instances that vote for a verdict.
         live: Live instances with calls of the flag, the voters included.
-        recovering: The voters that are past their first recovery step.
+        recovering: The voters that recover.
     """
 
     voters: int

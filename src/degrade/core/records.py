@@ -131,7 +131,7 @@ class Vote(_Record):
 
     Attributes:
         cause: What was breached, one line.
-        recovering: It is past its first recovery step, so that calls speak for the flag again.
+        recovering: It is coming back, and only the past speaks against it.
     """
 
     cause: str

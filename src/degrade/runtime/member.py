@@ -21,8 +21,8 @@ from degrade.core.machine import (
     FleetBreach,
     FleetRecovering,
     Transition,
-    has_kept_a_step,
     has_probe,
+    is_hopeful,
     wants_probe,
 )
 from degrade.core.records import InstanceReport, Vote
@@ -97,10 +97,11 @@ class Member:
 
     def votes(self, watches: Iterable[Watch]) -> dict[str, Vote]:
         """Return the flags whose own calls were breached, and how."""
+        now = self._runtime.clock.monotonic()
         return {
             watch.flag.name: Vote(
                 cause="unknown" if watch.breach is None else watch.breach.cause,
-                recovering=has_kept_a_step(watch.state, watch.flag.recovery),
+                recovering=is_hopeful(watch.state, watch.flag.recovery, now),
             )
             for watch in watches
             if watch.state.voting

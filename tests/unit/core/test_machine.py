@@ -79,7 +79,7 @@ def test_a_breach_stops_every_call_until_the_cooldown_is_over(flag: Driven):
     assert state == MachineState(
         phase=DEGRADED, since=100.0, epoch=1, share=0.0, good=0, bad=0, cooldown_s=5.0,
         until=105.0, step_since=100.0, flaps=(100.0,), decay=0, cause="breach: p99 250ms",
-        voting=True,
+        voting=True, bad_at=100.0,
     )  # fmt: skip
     assert flag.moved == Transition(
         at=100.0, source=STEADY, target=DEGRADED, cause="breach: p99 250ms", epoch=1,
@@ -126,7 +126,7 @@ def test_the_first_step_begins_when_the_cooldown_is_over(flag: Driven):
     assert state == MachineState(
         phase=RECOVERING, since=105.0, epoch=2, share=0.01, good=0, bad=0, cooldown_s=5.0,
         until=105.0, step_since=105.0, flaps=(100.0,), decay=0, cause="breach: p99",
-        voting=True,
+        voting=True, bad_at=100.0,
     )  # fmt: skip
     assert flag.moved == Transition(
         at=105.0, source=DEGRADED, target=RECOVERING, cause="cooldown over", epoch=2,

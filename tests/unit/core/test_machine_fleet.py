@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from degrade.core.machine import (
+    DOUBT_S,
     Cleared,
     MachineState,
     Transition,
-    has_kept_a_step,
     has_probe,
+    is_hopeful,
     wants_probe,
 )
 from degrade.core.policy import Recovery
@@ -301,26 +302,27 @@ def test_a_flag_votes_from_a_breach_of_its_own_until_it_is_steady(flag: Driven):
     assert not flag.state.voting
 
 
-def test_calls_speak_for_a_flag_again_from_its_first_kept_step_until_it_fails(flag: Driven):
-    def spoken_for() -> bool:
-        return has_kept_a_step(flag.state, Recovery())
+def test_only_the_past_speaks_against_a_flag_beyond_its_first_step_or_after_good_calls_alone(
+    flag: Driven,
+):
+    def hopeful(after_s: float = 0.0) -> bool:
+        return is_hopeful(flag.state, Recovery(), flag.now + after_s)
 
-    assert not spoken_for()
+    assert not hopeful(HOUR_S), "STEADY"
     flag.breach()
-    assert not spoken_for()
+    assert not hopeful(HOUR_S), "nobody has tried"
     flag.recover_to(0.01)
-    assert not spoken_for()
-    flag.keep_step()
-    assert spoken_for()
-    flag.keep_step()
-    assert spoken_for()
+    assert not hopeful()
+    spoken_s = flag.state.bad_at + DOUBT_S - flag.now
+    assert (hopeful(spoken_s), hopeful(spoken_s + 0.001)) == (False, True)
+    flag.calls(bad=1)
+    assert flag.state.bad_at == flag.now
+    assert (hopeful(DOUBT_S), hopeful(DOUBT_S + 0.001)) == (False, True)
+    flag.calls(good=1)
+    assert hopeful(DOUBT_S + 0.001), "a good call is nothing bad"
     flag.breach()
-    assert not spoken_for()
-    flag.recover_to(1.0)
-    assert spoken_for()
-    flag.keep_step()
-    assert flag.state.phase is STEADY
-    assert not spoken_for()
+    flag.recover_to(0.05)
+    assert hopeful()
 
 
 def test_a_step_that_fails_by_a_breach_votes_and_keeps_voting():

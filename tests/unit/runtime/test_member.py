@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from degrade import Runtime, default, degradable
+from degrade import SLA, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.core.records import FleetVerdict
+from degrade.core.words import Phase
 from degrade.runtime.watch import Watch
 from degrade.stores.apply import Written
 from degrade.stores.redis.store import RedisStore
@@ -111,3 +112,29 @@ def test_a_child_does_not_take_the_first_step_with_the_lease_of_its_parent(fleet
     child = watch_of(member)
     assert child.state.fleet
     assert not child.may_probe
+
+
+def test_a_vote_says_whether_only_the_past_speaks_for_it(fleet, member, clock):
+    sick = True
+
+    def rank() -> str:
+        if sick:
+            raise ValueError
+        return "fresh"
+
+    call = degradable("feed", sla=SLA(errors="5%"), fallback=[default("old")])(rank)
+    poll(member, clock)
+    said = []
+    for _ in range(60):
+        for _ in range(30):
+            call()
+        poll(member, clock)
+        state = watch_of(member).state
+        vote = fleet.other.fleet.votes().get("feed", {}).get(member.instance)
+        if vote is not None:
+            said.append((state.phase, round(state.share, 2), vote.recovering))
+            sick = state.phase is Phase.STEADY
+    assert (Phase.DEGRADED, 0.0, False) in said
+    assert (Phase.RECOVERING, 0.5, True) in said
+    assert (Phase.DEGRADED, 0.0, True) not in said
+    assert fleet.other.fleet.votes() == {}
