@@ -144,7 +144,7 @@ class SharedTier:
         while batch := self._batch():
             try:
                 self._put([self._blob(capture) for capture in batch.values()])
-            except BaseException:
+            except BaseException:  # also an interrupt: nothing that was queued is lost
                 self._take_back(batch)
                 raise
             with self._lock:
@@ -239,7 +239,7 @@ class SharedTier:
     def _put(self, blobs: Sequence[Blob]) -> None:
         try:
             self._blobs.put(blobs)
-        except BaseException:
+        except BaseException:  # whatever it was, the batch may have been too large; it is raised on
             self._most = max(1, self._most // 8)
             raise
         self._most = min(2 * self._most, _BATCH)
