@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import calls, contenders, footprint, report
 
-PROCESSES = 3
+PROCESSES = 5
 
 Tables = dict[str, list[calls.Row]]
 

@@ -61,10 +61,10 @@ class Phase:
 
 
 class LogLines(logging.Handler):
-    """Keeps when each line was logged, and its first words."""
+    """Keeps when each line of an application's log was written, and its first words: warnings."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.WARNING)
         self.lines: list[tuple[float, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:

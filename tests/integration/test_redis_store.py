@@ -155,6 +155,17 @@ def test_what_cannot_be_written_is_in_force_all_the_same(redis_server, open_anot
     assert standing(open_another().read()) == known | {"c": "degraded"}
 
 
+def test_a_change_that_cannot_be_logged_is_not_made_in_part(redis_server, open_another):
+    store = open_another()
+    store.change(change(ranking=hold()))
+    redis_server.cli("DEL", "degrade:{shop}:events")
+    redis_server.cli("SET", "degrade:{shop}:events", "somebody else's")
+    before = everything(redis_server, HOLDS, CONTROL)
+    with pytest.raises(StoreError, match="another program"):
+        store.change(change(ads=hold()))
+    assert everything(redis_server, HOLDS, CONTROL) == before
+
+
 def test_changes_of_many_processes_at_once_all_come_through(open_another):
     stores = [open_another() for _ in range(4)]
     failures: list[Exception] = []

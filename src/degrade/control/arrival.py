@@ -18,7 +18,8 @@ from degrade.ports import Store
 __all__ = ("LOOK_S", "SILENT_S", "Arrived", "Seen", "arrival", "seen", "wait_applied")
 
 SILENT_S: Final = 30.0
-"""An instance without a heartbeat for so long, three times the slowest rhythm, is silent."""
+"""An instance without a heartbeat for so long, three times the slowest rhythm of a shared store, is
+silent."""
 LOOK_S: Final = 0.2
 """How often the heartbeats are read while waiting, seconds."""
 

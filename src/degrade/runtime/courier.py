@@ -30,11 +30,13 @@ POLL_S: Final = 0.2
 FLEET_POLL_S: Final = 1.0
 """How often a fleet's store is read, give or take a fifth; hints tell sooner."""
 MEMBER_S: Final = 0.8
-ALONE_S: Final = 2.0
+ALONE_S: Final = 2.5
 """How often a process looks at its host's file when no store is shared and nothing happens."""
 REPORT_S: Final = 1.0
 BUSY_REPORT_S: Final = 5.0
 QUIET_REPORT_S: Final = 10.0
+ALONE_REPORT_S: Final = 20.0
+"""The same where only this process can read it; still well before it would count as silent."""
 SWEEP_S: Final = 60.0
 LOOK_S: Final = 5.0
 MOST_QUEUED: Final = 10_000
@@ -185,7 +187,7 @@ class Courier(Worker):
             return REPORT_S
         if runtime.busy:
             return REPORT_S if runtime.member is None else BUSY_REPORT_S
-        return QUIET_REPORT_S
+        return QUIET_REPORT_S if runtime.store.shared else ALONE_REPORT_S
 
     def _wait_s(self) -> float:
         runtime = self._runtime

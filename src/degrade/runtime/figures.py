@@ -22,8 +22,13 @@ log = logging.getLogger("degrade.runtime")
 
 
 def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
-    """Log a transition, and return its event, with the verdict behind it."""
-    log.warning(
+    """Log a transition, and return its event, with the verdict behind it.
+
+    A change of the phase is a warning; the steps within a recovery are information.
+    """
+    step = transition.source is transition.target
+    log.log(
+        logging.INFO if step else logging.WARNING,
         "%s: %s to %s, %s of calls run: %s",
         watch.flag.name,
         transition.source,

@@ -11,8 +11,8 @@ class Gate:
     """The effect of everything on one flag, as few attributes as a call can read.
 
     Attributes:
-        shut: Calls take the slow way: something is degraded, or the ticker sleeps
-            or was never started.
+        shut: Calls take the slow way: something is degraded, the ticker sleeps or was never
+            started, or calls come faster than it can count them.
         still: Every call is degraded, none may probe, and the ticker is awake: calls may be
             answered on the spot.
         stamp: What answers of this flag say of themselves.

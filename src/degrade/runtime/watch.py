@@ -56,6 +56,10 @@ _STEADY: Final = Phase.STEADY
 _PEAK_MEMORY_S = 60.0
 _MOST_LOOKS = 10_000
 """How many calls a second look whether their result is due for a snapshot; of more, a share."""
+_FLOOD_CALLS: Final = 500_000
+"""Calls between two ticks above which calls take the slow way: about 50 MB wait to be counted."""
+_EBB_CALLS: Final = 100_000
+"""Calls between two ticks below which the short way is open again."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -94,6 +98,7 @@ class Watch:
         "counters",
         "everyone",
         "flag",
+        "flooded",
         "floor",
         "folded",
         "gate",
@@ -131,7 +136,7 @@ class Watch:
         self.gate = Gate(flag.name)
         self.recorder = Recorder()
         self.counters = Counters()
-        self.inline = self.asleep = False
+        self.inline = self.asleep = self.flooded = False
         self._tally = Tally(flag.sla, HUNG_AFTER_S)
         self.lease_s = HUNG_AFTER_S
         self.state: MachineState = machine.initial(flag.recovery, now)
@@ -220,12 +225,13 @@ class Watch:
         tally = self._tally
         state = self.state
         steady = state.phase is _STEADY
-        if steady and self.recorder.empty and tally.idle:
+        if steady and self.recorder.empty and tally.idle and not self.flooded:
             self._last = now
             return ()
         batch = self.recorder.drain()
         _, pairs, marked = batch
         successes = len(pairs) // 2
+        self._stem(successes)
         counters.count(successes, marked, now)
         folded = tally.fold(
             batch,
@@ -253,6 +259,13 @@ class Watch:
             self.permits.expire(now)
             events.append(machine.Tick(now=now, draw=self._rng.random(), may_probe=self.may_probe))
         return self.move(events, now) if events else ()
+
+    def _stem(self, calls: int) -> None:
+        """Slow calls down that come faster than they can be counted, before their queues grow."""
+        flooded = calls > (_EBB_CALLS if self.flooded else _FLOOD_CALLS)
+        if flooded is not self.flooded:
+            self.flooded = flooded
+            self._turn_gate()
 
     def _judge_calls(
         self, judge: Judge, counts: list[int], events: list[machine.Event], now: float
@@ -360,7 +373,7 @@ class Watch:
         resolved, gate = self.resolved, self.gate
         probing = resolved.automatic and self.state.phase is Phase.RECOVERING
         whole = resolved.mode is Mode.DEGRADED and resolved.dial >= 1
-        slow = self.inline or self.asleep  # inline, every call may tick; asleep, it rouses
+        slow = self.inline or self.asleep or self.flooded  # inline, each may tick; asleep, rouse
         gate.still = whole and not probing and not slow
         gate.shut = slow or resolved.mode is not Mode.NORMAL
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -206,14 +207,22 @@ def test_a_process_reports_itself_and_its_flags(
     assert report.epoch == runtime.orders.epoch == 1
 
 
-def test_a_quiet_process_reports_every_ten_seconds(runtime: Runtime, clock: ManualClock):
-    Flag("feed")
-    pass_time(runtime, clock, 5)
-    at = runtime.store.instances()[0].at
-    pass_time(runtime, clock, 12)
-    again = runtime.store.instances()[0].at
-    assert 0 < again - at <= 17
-    assert clock.wall() - again <= 10
+@pytest.mark.parametrize(("shared", "every_s"), [(True, 10), (False, 20)])
+def test_a_quiet_process_reports_every_ten_seconds_and_less_often_what_it_alone_can_read(
+    clock: ManualClock, shared: bool, every_s: int
+):
+    store = MemoryStore(clock=clock)
+    store.shared = shared
+    with Runtime(store, clock=clock, threads="manual") as runtime:
+        Flag("feed")
+        pass_time(runtime, clock, 5)
+        seen = set()
+        for _ in range(90):
+            pass_time(runtime, clock, 1)
+            seen.add(store.instances()[0].at)
+    gaps = [after - before for before, after in itertools.pairwise(sorted(seen))]
+    assert gaps == [pytest.approx(every_s, abs=0.3)] * len(gaps)
+    assert len(gaps) >= 90 // every_s - 1
 
 
 def test_flags_declared_while_the_store_was_away_are_declared_later(clock: ManualClock):

@@ -167,6 +167,55 @@ def test_a_transition_is_written_to_the_log_with_its_evidence(runtime: Runtime, 
     assert any("errors" in line for line in event.evidence["verdict"])
 
 
+def test_only_a_change_of_the_phase_is_a_warning(
+    runtime: Runtime, clock: ManualClock, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", logger="degrade.runtime")
+    sick = Sick()
+    sick.ill = True
+    feed = degradable("feed", sla=SLA(errors="5%"), recovery=QUICK, fallback=[default("stale")])(
+        sick
+    )
+    call_quietly(feed, times=4)
+    runtime.tick()
+    sick.ill = False
+    pass_time(runtime, clock, 60, meanwhile=lambda: call_quietly(feed, times=20))
+    told = [(line.levelname, line.getMessage().partition(",")[0]) for line in caplog.records
+            if line.getMessage().startswith("feed: ")]  # fmt: skip
+    assert told == [
+        ("WARNING", "feed: steady to degraded"),
+        ("WARNING", "feed: degraded to recovering"),
+        ("INFO", "feed: recovering to recovering"),
+        ("INFO", "feed: recovering to recovering"),
+        ("WARNING", "feed: recovering to steady"),
+    ]
+
+
+def test_calls_that_outrun_their_counting_take_the_slow_way_until_they_no_longer_do(
+    runtime: Runtime, clock: ManualClock
+):
+    feed = degradable("feed", sla=SLA(errors="5%"))(lambda: "fresh")
+    watch = watch_of(runtime, "feed") if feed() else None
+    assert watch is not None
+    runtime.tick()
+    queue = watch.recorder
+    for calls, shut in ((500_000, False), (500_001, True), (100_001, True), (99_999, False)):
+        clock.advance(0.25)
+        queue.started += [clock.monotonic()] * calls
+        queue.ended += [clock.monotonic()] * (2 * calls)
+        runtime.tick()
+        assert watch.gate.shut is shut, calls
+        assert feed() == "fresh"
+    runtime.tick()
+    assert classes_of(runtime, "feed") == {"full": 1_200_001 + 5}
+    queue.started += [clock.monotonic()] * 500_001
+    queue.ended += [clock.monotonic()] * 1_000_002
+    runtime.tick()
+    assert watch.gate.shut
+    runtime.tick()
+    assert not watch.gate.shut, "nobody calls any more"
+
+
 def test_every_transition_forgets_the_calls_before_it(runtime: Runtime, clock: ManualClock):
     sick = Sick()
     feed = degradable("feed", sla=SLA(errors="5%"), recovery=QUICK, fallback=[default("stale")])(

@@ -389,8 +389,9 @@ class Ledger:
             for flag in desk
             if flag != INCARNATION
         ]
-        commands = [*commands_of(names.holds, desk), *commands_of(names.control, kept), *more]
-        commands += self._events.commands(written.events)
+        # The log first: refused there (its key is of another type), nothing is written yet.
+        commands = [*self._events.commands(written.events), *commands_of(names.holds, desk)]
+        commands += [*commands_of(names.control, kept), *more]
         if written.state is not known.state:
             commands.append(("PUBLISH", names.hint, hints.hint_of(written.state, written.events)))
         result = self._link.transact(
