@@ -22,7 +22,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from degrade.core.machine import MachineState
@@ -54,8 +54,7 @@ class Lease:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What calls obey, and why.
 
     Attributes:
@@ -122,6 +121,8 @@ def resolve(
     Cost:
         Linear in the leases.
     """
+    if hold is everyone is level is None and not leases:
+        return _result(_wish_of(machine))
     human: list[_Wish] = []
     observed: list[_Wish] = []
     for order, layer, on in ((hold, "hold", "hold"), (everyone, "everyone", "hold on *")):
@@ -154,7 +155,7 @@ def resolve(
     would = _result(_greatest([*human, *automation]))
     if not observed:
         return would
-    return replace(_result(_greatest([*human, *observed])), would=would.would)
+    return _result(_greatest([*human, *observed]))._replace(would=would.would)
 
 
 def _reaches(order: LevelOrder, flag_level: int | None) -> bool:
@@ -183,7 +184,5 @@ def _machine_reason(machine: MachineState) -> str:
 
 def _result(wish: _Wish, mode: Mode | None = None) -> Resolved:
     found = mode or (_DEGRADED if wish.dial > 0 else _NORMAL)
-    return Resolved(
-        mode=found, dial=wish.dial, layer=wish.layer, reason=wish.reason,
-        automatic=wish.automatic, would=(found, wish.dial),
-    )  # fmt: skip
+    dial, layer, reason, automatic = wish
+    return Resolved(found, dial, layer, reason, automatic, would=(found, dial))

@@ -47,8 +47,9 @@ def followed(
     """
     concerned, ended = obeyed(orders, watches, tier, now=now, store_now=store_now)
     moved = [(watch, watch.move([event], now)) for watch, event in recoveries(ended, now, rng)]
+    stirred = any(transitions for _, transitions in moved)  # what they are to obey changed with it
     for watch, resolved in concerned:
-        watch.settle(None if ended else resolved)
+        watch.settle(None if stirred else resolved)
     return moved
 
 
