@@ -144,8 +144,6 @@ def resolve(
         for wish in human:
             if wish.dial >= 1:  # no other is greater, and none of the lower layers comes before it
                 return _result(wish)
-        if not (human or leases):
-            return _result(_wish_of(machine))
     automation = [
         _Wish(lease.dial, "lease", f"{lease.source}: {lease.reason}", automatic=True)
         for lease in leases
