@@ -26,9 +26,7 @@ for _ in range(10):
     feed()
 """
 
-TRIPPED = (
-    FEED
-    + """
+TRIP = """
 def fails() -> list[str]:
     raise OSError("down")
 
@@ -37,7 +35,8 @@ for _ in range(20):
     sick()
 until(lambda: figures("sick").phase == "degraded")
 """
-)
+
+TRIPPED = FEED + TRIP
 
 BLOCKED = """
 from degrade.stores.memory import MemoryStore
@@ -164,12 +163,21 @@ def test_control_c_ends_a_program_that_waits_in_a_guarded_call(tmp_path: Path):
     assert stderr.strip().endswith("KeyboardInterrupt")
 
 
-def test_a_locked_database_does_not_delay_the_end(tmp_path: Path):
+UNWRITTEN = (
+    TRIP
+    + """
+until(lambda: current()._courier._backlog.failed)
+"""
+)
+
+
+@pytest.mark.parametrize("left", ["", UNWRITTEN], ids=["nothing left", "an event left"])
+def test_a_locked_database_does_not_delay_the_end(tmp_path: Path, left: str):
     program = FEED + """
 until(lambda: current().orders.known)
 tell(ready=True)
 until(lambda: os.path.exists("locked"))
-""" + END  # fmt: skip
+""" + left + END  # fmt: skip
     path = tmp_path / "state.db"
     child = start(program, tmp_path, DEGRADE_STORE=f"sqlite:///{path}")
     locker = None

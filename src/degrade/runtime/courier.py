@@ -2,7 +2,7 @@
 
     captures ──> memory tier            (queued by calls)
              ──> tier of the fleet      (in batches, at most once a second)
-    drafts   ──> the store's log        (queued by the ticker)
+    drafts   ──> the store's log        (queued by the ticker, kept until they are written)
     store    ──> orders of the runtime  (polled; at once when this process wrote them)
     runtime  ──> heartbeat in the store (when something changed, at most once a second)
     runtime  <─> the state saved on this host (read before the first poll)
@@ -18,10 +18,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from degrade.errors import StoreError
-from degrade.ports import Draft
+from degrade.runtime.backlog import Backlog
 from degrade.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from degrade.ports import Draft
     from degrade.runtime.runtime import Runtime
 
 __all__ = ("Courier",)
@@ -64,7 +65,8 @@ class Courier(Worker):
         self._reported = -1e9
         self._poll_at = -1e9
         self._member_at = -1e9
-        self._drafts: deque[Draft] = deque(maxlen=MOST_QUEUED)
+        self._backlog = Backlog(runtime)
+        self._answered = False
         self._swept = self._looked = runtime.clock.monotonic()
 
     def put(
@@ -86,8 +88,8 @@ class Courier(Worker):
 
     def tell(self, draft: Draft) -> None:
         """Queue an event for the store's log; those that wait together are written together."""
-        self._drafts.append(draft)
-        self.put("append", self._append)
+        self._backlog.tell(draft)
+        self.put("append", self._backlog.write)
 
     def poll_now(self) -> None:
         """Let the store be read at once."""
@@ -106,11 +108,6 @@ class Courier(Worker):
             except Exception:  # noqa: BLE001 - stores and disks fail in many ways; counted and told
                 self._runtime.troubles.note(what)
 
-    def _append(self) -> None:
-        drafts = [self._drafts.popleft() for _ in range(len(self._drafts))]
-        if drafts:
-            self._runtime.store.append(drafts)
-
     def carry(self) -> None:
         """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
         runtime = self._runtime
@@ -123,7 +120,10 @@ class Courier(Worker):
             self.deliver()
         if now >= self._poll_at:
             self._poll_at = now + self._poll_s()
-            self._poll()
+            self._answered = self._poll()
+            if self._answered and self._backlog.due():
+                self.put("append", self._backlog.retry)
+                self.deliver()
             if runtime.orders.known and not self.heard.is_set():
                 self.heard.set()
         if now - self._reported >= self._report_s():
@@ -144,14 +144,19 @@ class Courier(Worker):
         if runtime.saver is not None:
             runtime.saver.save(runtime.watched())
 
-    def _poll(self) -> None:
-        """Read the store and this host's file when they have something new."""
-        runtime = self._runtime
+    def _poll(self) -> bool:
+        """Read the store and this host's file when they have something new.
+
+        Returns:
+            Whether the store answered.
+        """
+        runtime, answered = self._runtime, False
         try:
             if not runtime.orders.known or self._changed():
                 runtime.refresh()
             else:
                 runtime.orders.seen(runtime.clock.monotonic())
+            answered = True
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
             runtime.troubles.note("store")
         try:
@@ -159,6 +164,7 @@ class Courier(Worker):
                 runtime.obey()
         except StoreError:
             runtime.troubles.note("local")
+        return answered
 
     def _changed(self) -> bool:
         """Ask whether the store has something new; who asks for snapshots hears how that goes."""
@@ -219,6 +225,8 @@ class Courier(Worker):
             self.round()
         if runtime.saver is not None:  # first, since a store that is away takes its time
             runtime.saver.save(runtime.watched(), at_end=True)
+        if self._answered and self._backlog.failed:
+            self.put("append", self._backlog.retry)
         self.deliver()  # what came while the last round was under way
         if runtime.asker is not None:
             self.put("share", runtime.asker.tier.send)
