@@ -7,7 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from degrade.errors import ConfigError
+from degrade.errors import DegradeError
 from degrade.runtime.runtime import Runtime, Threads
 from degrade.runtime.slot import compose_with, swap
 from degrade.stores.local import LocalHolds
@@ -92,12 +92,16 @@ def _composed(settings: Settings) -> Runtime:
 
 def _default() -> Runtime:
     """Make the runtime of a process that configures nothing in code; wrong settings are told."""
-    from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
-
     try:
+        from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
+
         return _composed(load_settings())
-    except ConfigError as error:  # a guarded call is on its way, and must not pay for it
-        log.error("%s; until degrade.configure() is called, a memory runtime serves", error)  # noqa: TRY400 - the message says it all
+    except Exception as error:  # a guarded call is on its way, and must not pay for it
+        log.error(  # noqa: TRY400 - a message of ours says it all
+            "%s; until degrade.configure() is called, a memory runtime serves",
+            error,
+            exc_info=None if isinstance(error, DegradeError) else error,
+        )
         return Runtime()
 
 

@@ -10,15 +10,15 @@ import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
-    PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from degrade.clock import Clock
@@ -58,8 +58,6 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        toml_file="degrade.toml",
-        pyproject_toml_table_header=("tool", "degrade"),
     )
 
     store: str = "memory://"
@@ -74,6 +72,18 @@ class Settings(BaseSettings):
     def _fit_for_keys(cls, namespace: str) -> str:
         return checked_namespace(namespace)
 
+    @field_validator("local")
+    @classmethod
+    def _of_a_known_user(cls, local: Path | None) -> Path | None:
+        if local is None:
+            return None
+        try:
+            return local.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                f"whose home directory {local.parts[0]!r} is, is unknown; give a full path"
+            ) from None
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -87,8 +97,8 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls),
-            PyprojectTomlConfigSettingsSource(settings_cls),
+            InitSettingsSource(settings_cls, _table("degrade.toml")),
+            InitSettingsSource(settings_cls, _table("pyproject.toml", "tool", "degrade")),
         )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -100,7 +110,8 @@ def load_settings(**keywords: Any) -> Settings:
     """Return the settings in force; keywords that are None count as not given.
 
     Raises:
-        ConfigError: A value, a name or a TOML file is wrong; secrets are not shown.
+        ConfigError: A value, a name or a TOML file is wrong, or cannot be read; secrets are not
+            shown.
 
     Cost:
         Blocks: reads up to two small files in the working directory.
@@ -109,8 +120,6 @@ def load_settings(**keywords: Any) -> Settings:
         return Settings(**{name: value for name, value in keywords.items() if value is not None})
     except ValidationError as error:
         raise ConfigError("; ".join(_complaints(error))) from None  # it would show the values
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"degrade.toml or pyproject.toml is not TOML: {error}") from error
 
 
 def open_store(url: str, *, clock: Clock | None = None, namespace: str = "default") -> Store:
@@ -146,6 +155,39 @@ def open_store(url: str, *, clock: Clock | None = None, namespace: str = "defaul
         f"store={redact(url)!r} is no store; use memory://, sqlite:///relative/path.db, "
         "sqlite:////absolute/path.db or redis://host:6379/0"
     )
+
+
+def _table(name: str, *keys: str) -> dict[str, Any]:
+    """Return a table of a TOML file in the working directory; without the file it is empty."""
+    try:
+        path = Path.cwd() / name  # a directory that is gone has a name no more
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory, where {name} would be, cannot be used: "
+            f"{error.strerror or error}; start the process in one that is there"
+        ) from error
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return {}
+        found: Any = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror or error}; let this user read it, or start "
+            "the process in another directory"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for key in keys:
+        found = found.get(key, {})
+        if not isinstance(found, dict):
+            raise ConfigError(
+                f"{key!r} of {path} is no table; write [{'.'.join(keys)}], and settings below it"
+            )
+    return dict(found)
 
 
 def _complaints(error: ValidationError) -> Iterable[str]:

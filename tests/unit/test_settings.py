@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from degrade.clock import ManualClock
@@ -59,6 +62,60 @@ def test_a_misspelt_setting_in_a_file_is_named_with_the_closest(tmp_path):
 def test_a_file_that_is_no_toml_is_named(tmp_path):
     (tmp_path / "degrade.toml").write_text("store = ")
     assert "degrade.toml" in refusal()
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "degrade.toml").write_bytes('actor = "é"'.encode("latin-1"))
+    message = refusal()
+    assert str(tmp_path / "degrade.toml") in message
+    assert "save it as UTF-8" in message
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(tmp_path):
+    (tmp_path / "pyproject.toml").touch(mode=0)
+    message = refusal()
+    assert str(tmp_path / "pyproject.toml") in message
+    assert "let this user read it" in message
+
+
+@pytest.mark.parametrize("name", ["degrade.toml", "pyproject.toml"])
+def test_a_file_that_cannot_be_looked_at_is_named(tmp_path, name):
+    (tmp_path / name).symlink_to(name)  # a link to itself: an OSError for everybody
+    message = refusal()
+    assert str(tmp_path / name) in message
+    assert "cannot be read" in message
+
+
+def test_what_is_no_file_is_no_file_of_settings(tmp_path):
+    (tmp_path / "degrade.toml").mkdir()
+    assert load_settings().store == "memory://"
+
+
+@pytest.mark.parametrize("text", ['[tool]\ndegrade = "x"', "tool = 5", "[[tool.degrade]]"])
+def test_a_table_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    message = refusal()
+    assert str(tmp_path / "pyproject.toml") in message
+    assert "write [tool.degrade]" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it cannot be removed")
+def test_a_working_directory_that_is_gone_is_told(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    message = refusal()
+    assert "the working directory" in message
+    assert "start the process in" in message
+
+
+def test_a_directory_of_a_user_that_nobody_knows_is_told(monkeypatch):
+    monkeypatch.setenv("DEGRADE_LOCAL", "~nosuchuser/x")
+    message = refusal()
+    assert "local (DEGRADE_LOCAL)" in message
+    assert "'~nosuchuser'" in message
 
 
 def test_a_wrong_value_names_setting_and_variable(monkeypatch):

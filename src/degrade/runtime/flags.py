@@ -71,7 +71,8 @@ class Flag:
             by default `PermissionError` and the 4xx exceptions of web frameworks.
 
     Raises:
-        ConfigError: The name or the level cannot be used (codes `bad-name`, `bad-setting`).
+        ConfigError: The name or another argument cannot be used (codes `bad-name`,
+            `bad-setting`).
         DuplicateFlagError: The name is declared in another place.
 
     Guarantees:
@@ -123,6 +124,8 @@ class Flag:
             raise ConfigError(f"Flag({name!r}, sla={sla!r}): give an SLA, such as SLA(p99='250ms')")
         if recovery is not None and not isinstance(recovery, Recovery):
             raise ConfigError(f"Flag({name!r}, recovery={recovery!r}): give a Recovery(...)")
+        _check_text(name, "owner", owner)
+        _check_text(name, "message", message)
         _check_errors(name, "failures", failures)
         if ignore is not None and (isinstance(ignore, (type, tuple)) or not callable(ignore)):
             _check_errors(name, "ignore", ignore)
@@ -337,6 +340,19 @@ def _calling_place() -> Place:
         frame = frame.f_back
     code = frame.f_code
     return (str(frame.f_globals.get("__name__", "?")), code.co_filename, code.co_qualname)
+
+
+def _check_text(name: str, what: str, text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise ConfigError(f"Flag({name!r}, {what}={text!r}): give a str")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"Flag({name!r}, {what}={text!r}): give a str without lone surrogates"
+        ) from None
 
 
 def _check_errors(name: str, what: str, errors: object) -> None:

@@ -48,9 +48,8 @@ class Heartbeat:
             self._told, self.undeclared = life, True
         runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False
-        declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []
-        flags = runtime.reports()
         try:
+            declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []
             if declare:
                 runtime.store.declare(declare)
             report = InstanceReport(
@@ -61,14 +60,14 @@ class Heartbeat:
                 started=runtime.started_wall,
                 at=runtime.clock.wall(),
                 epoch=runtime.orders.epoch,
-                flags=flags,
+                flags=runtime.reports(),
             )
             if runtime.member is None:
                 runtime.store.report(report)
             else:
                 runtime.member.beat(report)
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; declared later
-            self.undeclared = self.undeclared or bool(declare)
+            self.undeclared = self.undeclared or undeclared
             runtime.troubles.note("store")
 
     def goodbye(self) -> None:

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from degrade.errors import StoreError
+from degrade.errors import ConfigError, StoreError
 
 __all__ = ("MAX_BYTES", "OwnFile", "Signature", "local_directory")
 
@@ -160,4 +160,9 @@ def _home() -> Path:
             return Path(pwd.getpwuid(os.getuid()).pw_dir)
         except KeyError:  # a container's user without an entry
             pass
-    return Path("~").expanduser()
+    try:
+        return Path("~").expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            "this user has no home directory for files of its own; name a directory by DEGRADE_LOCAL"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from degrade import (
     Runtime,
     UnknownFlagError,
     UsageError,
+    compose,
     default,
     degradable,
     flag,
@@ -56,6 +58,10 @@ def test_a_bad_name_is_refused(name, how):
         ({"level": 4}, "level"),
         ({"level": True}, "level"),
         ({"level": "3"}, "level"),
+        ({"owner": 5}, "owner=5.*give a str"),
+        ({"owner": b"team"}, "owner"),
+        ({"owner": "\ud800"}, "owner.*surrogates"),
+        ({"message": object()}, "message=.*give a str"),
         ({"sla": "p99=250ms"}, "SLA"),
         ({"recovery": 5}, "Recovery"),
         ({"failures": ()}, "failures"),
@@ -355,6 +361,55 @@ def test_a_wrong_setting_never_reaches_a_call(
         assert slot.current().store.url == "memory://"
         assert [record.levelname for record in caplog.records] == ["ERROR"]
         assert setting in caplog.text
+    finally:
+        if slot.existing() is not None:
+            slot.current().close()
+
+
+UNREADABLE = {
+    "a directory that is gone": lambda folder: folder.rmdir(),
+    "a file that is not UTF-8": lambda folder: (folder / "degrade.toml").write_bytes(b"\xff"),
+    "a file that cannot be opened": lambda folder: (folder / "degrade.toml").symlink_to(
+        "degrade.toml"
+    ),
+    "a table that is none": lambda folder: (folder / "pyproject.toml").write_text("tool = 5"),
+    "an unknown home": lambda folder: os.environ.update(DEGRADE_LOCAL="~nosuchuser/x"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="directories in use cannot be removed")
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_settings_that_cannot_be_read_never_reach_a_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
+):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DEGRADE_LOCAL", str(tmp_path))
+    UNREADABLE[case](folder)
+    with pytest.raises(ConfigError):
+        degrade.configure()
+    feed = degradable("feed", fallback=[default("stale")])(Sick())
+    try:
+        assert feed() == "fresh"
+        assert feed() == "fresh"
+        assert slot.current().store.url == "memory://"
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+    finally:
+        if slot.existing() is not None:
+            slot.current().close()
+
+
+def test_what_breaks_while_the_runtime_is_made_never_reaches_a_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compose, "_composed", None)  # what no code of ours does
+    feed = degradable("feed")(Sick())
+    try:
+        assert feed() == "fresh"
+        assert "a memory runtime serves" in caplog.text
+        assert "Traceback" in caplog.text
     finally:
         if slot.existing() is not None:
             slot.current().close()

@@ -243,6 +243,20 @@ def test_flags_declared_while_the_store_was_away_are_declared_later(clock: Manua
         assert list(store.flags()) == ["feed"]
 
 
+def test_flags_are_declared_once_the_one_that_cannot_be_is_mended(
+    runtime: Runtime, clock: ManualClock
+):
+    feed = Flag("feed")
+    feed.message = 5  # type: ignore[assignment] # what a declaration refuses
+    pass_time(runtime, clock, 3)
+    assert runtime.store.flags() == {}
+    assert runtime.troubles.counts["store"] >= 1
+    assert runtime.troubles.counts["courier"] == 0
+    feed.message = None
+    pass_time(runtime, clock, 30)
+    assert list(runtime.store.flags()) == ["feed"]
+
+
 # ------------------------------------------------------------------ ends
 
 
