@@ -88,7 +88,6 @@ class Block:
         around = context()
         if around is not None:
             around.note((watch.gate.stamp, RungKind.SIMPLIFIED, None))
-            around.trim()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

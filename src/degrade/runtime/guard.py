@@ -242,7 +242,6 @@ class Guard:
                 around = context()
                 if around is not None:
                     around.note((stamp, rung.kind, answer.age_s))
-                    around.trim()
                 return answer
         return None
 

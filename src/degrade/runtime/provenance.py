@@ -10,6 +10,7 @@ was built on a degraded part is known as such, also when the part ran in a child
 
 from __future__ import annotations
 
+from collections import deque
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,7 +32,7 @@ __all__ = (
 )
 
 MOST_NOTES: Final = 1_000
-"""Notes kept of one request; beyond it only the oldest ages per flag and rung would be news."""
+"""Notes kept of one request, the newest: it may last for days, as a worker's loop does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +76,13 @@ def _served(note: Note) -> Served:
 
 
 class Context:
-    """A place for notes; `note` is the bound append of its list, which calls use directly."""
+    """A place for notes; `note` is the bound append of `notes`, which calls use directly."""
 
     __slots__ = ("_token", "around", "note", "notes", "subject")
 
     def __init__(self, subject: str | None) -> None:
         self.subject = subject
-        self.notes: list[Note] = []
+        self.notes: deque[Note] = deque((), MOST_NOTES)  # noqa: RUF037 - half the cost of a keyword, for every request
         self.note = self.notes.append
         self.around: Context | None = None
         self._token: Token[Context | None] | None = None
@@ -99,11 +100,6 @@ class Context:
                 _context.reset(token)
             except ValueError:
                 pass  # left in another context than entered, as generators may be: nothing to undo
-
-    def trim(self) -> None:
-        """Keep the newest notes when a request gives an unreasonable number of answers."""
-        if len(self.notes) > MOST_NOTES:
-            del self.notes[:-MOST_NOTES]
 
 
 _context: ContextVar[Context | None] = ContextVar("degrade_context", default=None)
@@ -135,8 +131,8 @@ class Request(Context):
 
     @property
     def served(self) -> tuple[Served, ...]:
-        """What was served degraded so far, oldest note first."""
-        return tuple(map(_served, self.notes))
+        """What was served degraded so far, oldest note first; the newest 1,000."""
+        return tuple(map(_served, self.notes.copy()))  # threads of the request may add to it
 
     def __enter__(self) -> Self:
         self.around = _context.get()
@@ -176,14 +172,15 @@ def served() -> tuple[Served, ...]:
     """Return what was served degraded in the current request so far.
 
     Returns:
-        One `Served` an answer, oldest first; empty outside of a request.
+        One `Served` an answer, oldest first; empty outside of a request. Of more than 1,000 the
+        newest are kept, so that a request may last as long as a worker's loop.
     """
     inner = _context.get()
     found: list[Note] = []
     while inner is not None:
-        found = [*inner.notes, *found]
+        found = [*inner.notes.copy(), *found]
         inner = inner.around if isinstance(inner, Scope) else None
-    return tuple(map(_served, found))
+    return tuple(map(_served, found[-MOST_NOTES:]))
 
 
 class Scope(Context):
@@ -210,7 +207,6 @@ class Scope(Context):
         self.leave()
         if self.around is not None and self.notes:
             self.around.notes.extend(self.notes)
-            self.around.trim()
 
     def branch(self) -> None:
         self._branched = True

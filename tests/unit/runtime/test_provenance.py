@@ -210,13 +210,26 @@ def test_an_endless_request_keeps_the_newest_answers(runtime: Runtime, control: 
     control.hold("feed", "degraded", for_=None, reason="drill")
     last = degradable("last", fallback=[default("stale")])(Sick())
     control.hold("last", "degraded", for_=None, reason="drill")
-    with request():
+    with request() as current:
         for _ in range(MOST_NOTES + 500):
             feed()
+        assert len(current.notes) == len(current.served) == MOST_NOTES
         last()
         answers = served()
     assert len(answers) <= MOST_NOTES
     assert answers[-1].flag == "last"
+
+
+def test_parts_of_an_endless_call_are_bounded_too(held):
+    with request() as current:
+        for _ in range(MOST_NOTES):
+            held()
+        with Scope() as scope:
+            for _ in range(MOST_NOTES):
+                held()
+            assert scope.tainted
+            assert len(served()) == MOST_NOTES
+        assert len(current.notes) == MOST_NOTES
 
 
 # ------------------------------------------------------------------ entered here, left there
