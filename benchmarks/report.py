@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,20 @@ def _verdict(row: dict[str, Any]) -> str:
     if row["within"] is None:
         return ""
     return "met" if row["within"] else "**missed**"
+
+
+def missed_note(missed: Iterable[bool]) -> list[str]:
+    """Return what to say below a table of which a row missed its budget, else nothing."""
+    if not any(missed):
+        return []
+    return [
+        "*Missed*: in this run it was over its budget by more than 10 %; nothing was left out.",
+        "",
+    ]
+
+
+def _note_of(rows: list[dict[str, Any]]) -> list[str]:
+    return missed_note(row["within"] is False for row in rows)
 
 
 def _calls_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -72,14 +87,14 @@ def markdown(result: dict[str, Any]) -> str:
         "",
     ]
     for title, rows in result["calls"].items():
-        lines += [f"## {title}", "", *_calls_table(rows), ""]
+        lines += [f"## {title}", "", *_calls_table(rows), "", *_note_of(rows)]
     lines += ["## Footprint", "", "| what | measured | budget | |", "|---|---:|---:|---|"]
     lines += [
         f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['budget']:g} {row['unit']} "
         f"| {_verdict(row)} |"
         for row in result["footprint"]
     ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_note_of(result["footprint"])])
 
 
 def write(result: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.report import ROOT
+from benchmarks.report import ROOT, missed_note
 from degrade.runtime.courier import BUSY_REPORT_S, FLEET_POLL_S
 
 PAGE = ROOT / "docs" / "explanation" / "fleet-size.md"
@@ -45,6 +45,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *toggle_table(result["toggles"]),
         "",
+        *missed_note(_ratio(row) > 2.2 for row in result["toggles"]),
         "A process that missed a hint reads the change with its next poll, at most 1.2 s later.",
         "",
         "## What a process asks of Redis",
@@ -134,13 +135,14 @@ def _size_line(row: Row) -> str:
 
 
 def _conclusions(result: dict[str, Any]) -> list[str]:
-    busy = result["traffic"][1]
     acts = {row["name"]: row for row in result["size"]}
     held = next(row for name, row in acts.items() if name.startswith("a poll, 1,000"))
     put = next(row for name, row in acts.items() if name.startswith("writing 100"))
     idle_poll = acts["a poll, nothing held"]
     beats = next(row for name, row in acts.items() if name.startswith("reading the heartbeats"))
-    beat = acts["a heartbeat with 20 flags"]["server_cpu_ms"] / 1e3 / BUSY_REPORT_S
+    beat_row = acts["a heartbeat with 20 flags"]
+    beat = beat_row["server_cpu_ms"] / 1e3 / BUSY_REPORT_S
+    traffic = idle_poll["bytes"] / FLEET_POLL_S + beat_row["bytes"] / BUSY_REPORT_S
     share = idle_poll["server_cpu_ms"] / 1e3 / FLEET_POLL_S + beat
     processes = int(SPARE / share / 100) * 100
     with_holds = int(SPARE / (held["server_cpu_ms"] / 1e3 / FLEET_POLL_S + beat) / 10) * 10
@@ -158,7 +160,7 @@ def _conclusions(result: dict[str, Any]) -> list[str]:
             f"- **Processes.** A poll each second, and a heartbeat of 20 flags each five, take {share:.4%} of "
             f"the server's core, so about {processes:,} processes fit, with {2 * processes:,} connections (`maxclients` is "
             "10,000 unless raised) "
-            f"and {processes * (busy['in_bytes'] + busy['out_bytes']) / 1e6:.1f} MB a second."
+            f"and {processes * traffic / 1e6:.1f} MB a second."
         ),
         (
             f"- **Flags.** Declared flags cost heartbeats alone. Only flags that are *held* are read at each "
