@@ -106,7 +106,7 @@ METRICS: tuple[Metric, ...] = (
         name="degrade_dropped_total",
         kind="counter",
         labels=("flag", "kind"),
-        help="What was not recorded or delivered because a bound was reached, by kind.",
+        help="Times that a rung of the ladder raised and the next one was asked, by kind.",
     ),
     Metric(
         name="degrade_captures_skipped_total",
@@ -142,6 +142,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     "mode": tuple(Mode),
     "from": tuple(Phase),
     "to": tuple(Phase),
+    "kind": tuple(f"rung_{kind}" for kind in RungKind),
+    "reason": ("budget", "pending", "backlog", "no-key", "encode", "void"),
     "result": tuple(Sharing),
 }
 """Labels that can only take these values; `flag` is the name of a declared flag."""

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from degrade import Runtime, default, degradable, simplified
+from degrade.clock import ManualClock
+from degrade.fallback.snapshots import SKIP_REASONS
 from degrade.telemetry.names import DURATION_BUCKETS_S, LABELS, METRICS, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
@@ -44,4 +47,21 @@ def test_names_follow_the_conventions_of_their_kind():
 def test_every_closed_label_is_used_and_every_other_label_is_known():
     used = {label for metric in METRICS for label in metric.labels}
     assert set(LABELS) <= used
-    assert used - set(LABELS) == {"flag", "kind", "reason", "version"}
+    assert used - set(LABELS) == {"flag", "version"}
+
+
+def test_the_reasons_are_those_for_which_a_snapshot_is_not_made():
+    assert LABELS["reason"] == SKIP_REASONS
+
+
+def test_a_rung_that_raises_is_counted_under_a_kind_that_is_listed():
+    def broken(user: str) -> str:
+        raise ConnectionError
+
+    with Runtime(clock=ManualClock(), threads="manual") as runtime:
+        flag = degradable("feed", fallback=[simplified(broken), default("plain")])(broken)
+        assert flag("ana") == "plain"
+        runtime.tick()
+        (stats,) = [each for each in runtime.stats() if each.name == "feed"]
+    assert stats.drops == {"rung_simplified": 1}
+    assert set(stats.drops) <= set(LABELS["kind"])
