@@ -6,6 +6,7 @@ A block is run unless the comment above it says otherwise; comments are not show
     <!-- prints -->                what the Python block before it prints
     <!-- exit: 3 -->               the last command of this console block ends with this code
     <!-- not run: the reason -->   shown only
+    <!-- not run: run in FILE -->  shown only, since the page FILE of the repository runs it
 """
 
 from __future__ import annotations

@@ -41,8 +41,10 @@ def test_every_block_is_run_or_is_of_a_kind_that_cannot_be(page: Path):
         where = f"{name_of(page)}:{block.line}"
         assert block.language in RUN | SHOWN, f"{where}: what is ```{block.language}?"
         assert block.word != "not run" or block.value, f"{where}: say why it is not run"
-        if block.value.startswith("run below"):
-            run = {said for other in blocks(page) if not other.word for said in commands(other)}
+        if block.value.startswith(("run below", "run in ")):
+            in_file = block.value.removeprefix("run in ")
+            other = page if in_file == block.value else ROOT / in_file
+            run = {said for found in blocks(other) if not found.word for said in commands(found)}
             assert {command for command, _ in commands(block)} <= {command for command, _ in run}
         assert block.word != "prints" or block.language == "text", where
         if block.language == "console":

@@ -41,6 +41,7 @@ _NAMES: Final = ("feed-1", "feed-2", "feed-3", "feed-4")
 _NAMESPACE: Final = "news"
 _FAULTS: Final = "Redis frozen, or killed and wiped"
 _WIPED: Final = "Redis wiped"
+_BY_HAND: Final = "analytics degraded by redis-cli, until ranking is released"
 _TITLE: Final = "Four processes of a news feed while Redis is frozen and wiped, and the ranker dies"
 
 
@@ -190,7 +191,7 @@ def spans_of(run: FleetRun) -> list[Span]:
     named = (
         ("ranker_dead", "ranker_back", "ranker dead", "outage"),
         ("off", "off_end", "ranking off", "order"),
-        ("hand", "ranker_dead", "analytics degraded by redis-cli, until the end", "order"),
+        ("hand", "ranker_dead", _BY_HAND, "order"),
     )
     spans += [
         Span(name=name, kind=kind, start=marks[start], end=marks[end], shaded=start != "hand")
