@@ -121,7 +121,7 @@ def resolve(
     Cost:
         Linear in the leases.
     """
-    if hold is everyone is level is None and not leases:
+    if hold is None and everyone is None and level is None and not leases:
         return _result(_wish_of(machine))
     human: list[_Wish] = []
     observed: list[_Wish] = []
