@@ -26,7 +26,6 @@ from pydantic_core import SchemaValidator, from_json
 
 from degrade.errors import CodecError, UsageError
 from degrade.fallback.annotations import (
-    alike,
     find_unfit,
     is_iterator,
     needs_proof,
@@ -34,6 +33,7 @@ from degrade.fallback.annotations import (
 )
 from degrade.fallback.base import Target, name_of
 from degrade.fallback.hasty import hasty
+from degrade.fallback.likeness import alike
 
 __all__ = ("MAX_BODY", "Codec", "Decoded", "Opened")
 
@@ -77,13 +77,13 @@ class Codec:
             `snapshot-generator`).
     """
 
-    __slots__ = ("_adapter", "_prove", "_schema", "_strict", "_target")
+    __slots__ = ("_adapter", "_exact", "_schema", "_strict", "_target")
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._adapter: TypeAdapter[tuple[Any]] | None = None
         self._schema = ""
-        self._prove = True
+        self._exact = True
         self._strict: SchemaValidator | None = None
         if target.returns is target.signature.empty:
             raise UsageError(
@@ -102,7 +102,7 @@ class Codec:
                 else, or is too large.
 
         Cost:
-            Some microseconds a kilobyte, on the caller's thread.
+            Encodes, decodes and compares on the caller's thread: 5 to 50 µs a kilobyte.
         """
         adapter = self._usable()
         try:
@@ -113,14 +113,16 @@ class Codec:
             ) from error
         if len(body) > MAX_BODY:
             raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
-        if self._prove:
-            ambiguous = needs_proof(adapter.core_schema)
-            if not alike(value, self._load(body), exact=ambiguous):
-                raise CodecError(
-                    f"{self._what()} does not survive its annotation: it comes back as something "
-                    "else; name the exact type, or keep the object itself with copy=False"
-                )
-            self._prove = ambiguous
+        loaded = self._load(body)  # each time: an empty list proves nothing of the next one
+        try:
+            kept = alike(value, loaded, exact=self._exact)
+        except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
+            kept = False
+        if not kept:
+            raise CodecError(
+                f"{self._what()} does not survive its annotation: it comes back as something "
+                "else; name the exact type, or keep the object itself with copy=False"
+            )
         return body
 
     def seal(self, body: bytes, *, key: str, created: float, epoch: int) -> bytes:
@@ -234,6 +236,7 @@ class Codec:
         if unfit is not None:
             raise self._refused(f"JSON has nothing for {unfit}")
         self._schema = _fingerprint(adapter, returns)
+        self._exact = needs_proof(schema)
         self._adapter = adapter
         self._target = replace(self._target, scope={})  # holds the locals of whoever decorated
         return adapter

@@ -18,14 +18,15 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field, field_validator
 from typing_extensions import TypedDict  # pydantic reads that of typing from Python 3.12 on
 
 from degrade.errors import CodecError, UsageError
@@ -37,6 +38,10 @@ KEY = "user_id='u1'; subject='ana'"
 
 
 class Colour(Enum):
+    RED = "red"
+
+
+class Word(StrEnum):
     RED = "red"
 
 
@@ -261,6 +266,98 @@ def test_an_ambiguous_type_is_proven_for_every_value():
         made.encode(["a"], key=KEY, created=1.0, epoch=0)
         with pytest.raises(CodecError, match="does not survive its annotation"):
             made.encode([NOON], key=KEY, created=1.0, epoch=0)
+
+
+@dataclass
+class Partly:
+    id: int
+    rank: int = field(default=0, compare=False, metadata={"exclude": True})
+    kept: int = field(default=0, init=False, compare=False)
+
+
+@dataclass
+class ById:
+    id: int
+    title: Any = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ById) and other.id == self.id
+
+    __hash__ = None  # type: ignore[assignment] # as Python does it
+
+
+class Longer(Article):
+    rank: int = 0
+
+
+class Secret(BaseModel):
+    word: SecretStr
+
+
+class Touchy(float):
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("an __eq__ may raise anything")
+
+    __hash__ = float.__hash__
+
+
+def partly(kept: int) -> Partly:
+    made = Partly(1)
+    made.kept = kept
+    return made
+
+
+@pytest.mark.parametrize(
+    ("returns", "good", "bad"),
+    [
+        (list[Article], [], [Longer(headline="a", rank=3)]),
+        (list[Article], [Article(headline="a")], [Longer(headline="a", rank=3)]),
+        (list[Story], [Story(1, "a", NOON)], [Better(1, "a", NOON, rank=3)]),
+        (dict[str, Story], {}, {"a": Better(1, "a", NOON, rank=3)}),
+        (list[Hidden], [], [Hidden(shown=1, hidden=2)]),
+        (list[Hidden], [Hidden(shown=1)], [Hidden(shown=1, hidden=2)]),
+        (list[Secret], [], [Secret(word=SecretStr("hunter2"))]),
+        (list[Partly], [Partly(1)], [partly(2)]),
+        (list[ById], [ById(1)], [ById(1, (1, 2))]),
+        (list[float], [1.0], [1]),
+        (list[float], [1.0], [0.5, True]),
+        (list[float], [1.0], [Touchy(0.5)]),
+        (list[int], [1], [True]),
+        (list[str], ["red"], [Word.RED]),
+        (tuple[int, int], (1, 2), Point(1, 2)),
+        (dict[int, int], {1: 1}, {True: 1}),
+        (list[int | float | bool], [1, 1.0, True], [Decimal(1)]),
+        (Any, [1, 1.0, True], [(1,)]),
+    ],
+)
+def test_every_value_is_proven_whatever_was_before(returns: Any, good: Any, bad: Any):
+    made = codec(returns)
+    for _ in range(2):
+        made.dump(good)
+        with pytest.raises(CodecError):
+            made.dump(bad)
+    made.dump(good)
+
+
+@pytest.mark.parametrize("value", [[True, 1, 1.0], [1, True, 1.0], [1.0, 1, True], {"a": True}])
+def test_equal_numbers_of_different_types_come_back_as_they_were(value: Any):
+    for returns in (Any, list[int | float | bool] | dict[str, bool], list | dict):
+        found = brought_back(returns, value)
+        assert repr(found) == repr(value)
+
+
+class Titled(BaseModel):
+    title: str
+
+    @cached_property
+    def words(self) -> list[str]:
+        return self.title.split()
+
+
+def test_a_cached_property_is_no_part_of_a_result():
+    value = Titled(title="a b")
+    assert value.words
+    assert brought_back(list[Titled], [value]) == [Titled(title="a b")]
 
 
 def test_a_value_of_another_type_is_refused_also_after_the_type_was_proven():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from degrade.fallback.annotations import alike
+from degrade.fallback.likeness import alike
 
 
 class Size(IntEnum):
@@ -47,6 +47,15 @@ class Story:
         ("ab", ["a", "b"]),
         (Story([1]), Story([True])),
         (float("nan"), 1.0),
+        ([1, "a", 2], [1, "a", 3]),
+        ([[1], [2, 3]], [[1, 2], [3]]),
+        ([{"a": 1}, {"b": 2}], [{"a": 1}, {"c": 2}]),
+        ([{"a": 1}, {"b": 2}], [{"a": 1, "b": 2}, {}]),
+        ([Story(1), Story("a")], [Story(1), Story("b")]),
+        ([Story(1), None], [None, Story(1)]),
+        ([{1: 1}], [{True: 1}]),
+        ([{1, 2}], [{1, 2, 3}]),
+        (1, None),
     ],
 )
 def test_what_only_equals_does_not_stand_for_it(one: object, other: object):
@@ -63,6 +72,11 @@ def test_what_only_equals_does_not_stand_for_it(one: object, other: object):
         (Score(0.5), 0.5),
         ({Score(0.5): [Score(1)]}, {0.5: [1.0]}),
         (float("nan"), float("nan")),
+        ([1, float("nan")], [1, float("nan")]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ([[1], [], [2, 3]], [[1], [], [2, 3]]),
+        ([Story(1), None, Story("a"), 2], [Story(1), None, Story("a"), 2]),
+        ([{}, [], (), set()], [{}, [], (), set()]),
         (Story((1,)), Story((1,))),
     ],
 )
