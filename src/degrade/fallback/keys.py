@@ -28,7 +28,7 @@ from uuid import UUID
 from degrade.errors import UsageError
 from degrade.fallback.base import Target, check_callable_alike, name_of
 from degrade.fallback.canonical import UnstableError, shortened, stable_text, type_name
-from degrade.fallback.places import fleet_name
+from degrade.fallback.places import fleet_name, stands_alone
 
 __all__ = ("Key", "KeyMaker")
 
@@ -54,11 +54,13 @@ class KeyMaker:
     Attributes:
         everyone: The subject is left out.
         name: The function's name in the fleet; None when its keys mean nothing elsewhere.
+        alone: Others of its name and place give other results, so they may not see its keys.
+        by_function: A function of the user makes the keys, so they may hold what names cannot.
     """
 
     __slots__ = (
-        "_extra", "_fixed", "_flag", "_function", "_signature", "_star", "_told", "everyone",
-        "name",
+        "_extra", "_fixed", "_flag", "_function", "_signature", "_star", "_told", "alone",
+        "by_function", "everyone", "name",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,8 @@ class KeyMaker:
     ) -> None:
         self.everyone = everyone
         self.name = fleet_name(target.fn, told_apart=key is not None)
+        self.alone = stands_alone(target.fn)
+        self.by_function = callable(key)
         self._flag = target.name
         self._signature = target.signature
         self._told = False

@@ -16,6 +16,7 @@ place, so that a call may read `value` twice. All changes happen under one lock,
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
@@ -174,7 +175,8 @@ class MemoryTier:
         self.budget = budget or CaptureBudget()
         self._lock = threading.Lock()
         self._by_rung: dict[tuple[str, int], Book] = {}
-        self._named: dict[tuple[str, str | None], set[int]] = {}
+        self._owned: dict[weakref.ref[object], Book] = {}
+        self._named: dict[tuple[str, str | None], set[object]] = {}
         self._decoded, self._written = self._new_books()
 
     @property
@@ -185,12 +187,21 @@ class MemoryTier:
     def __len__(self) -> int:
         return len(self._written)
 
-    def book(self, flag: str, rung: int = 0) -> Book:
-        """Return the book of a flag's rung, the same one every time."""
-        return self._by_rung.setdefault((flag, rung), Book(flag))
+    def book(self, flag: str, rung: int = 0, owner: object | None = None) -> Book:
+        """Return the book of a flag's rung, or of its owner alone, the same one every time.
 
-    def namesakes(self, flag: str, name: str | None) -> set[int]:
-        """Return the places of the flag's rungs whose functions have one name, for adding to it."""
+        An owner's book is there for as long as the owner is; then `sweep` empties it.
+        """
+        if owner is None:
+            return self._by_rung.setdefault((flag, rung), Book(flag))
+        return self._owned.setdefault(weakref.ref(owner), Book(flag))
+
+    def books(self) -> list[Book]:
+        """Return every book, as of now."""
+        return [*self._by_rung.values(), *self._owned.values()]
+
+    def namesakes(self, flag: str, name: str | None) -> set[object]:
+        """Return what stands for the flag's functions of one name, for adding to it."""
         return self._named.setdefault((flag, name), set())
 
     def insert(self, capture: Capture) -> bool:
@@ -261,7 +272,7 @@ class MemoryTier:
         """
         dropped = 0
         with self._lock:
-            for book in list(self._by_rung.values()):
+            for book in self.books():
                 if book.flag != flag:
                     continue
                 book.void_before = max(book.void_before, monotonic_s)
@@ -274,11 +285,13 @@ class MemoryTier:
         return dropped
 
     def sweep(self, monotonic_s: float) -> int:
-        """Drop what is too old to be served; returns how many entries."""
+        """Drop what is too old to be served, or has lost its owner; returns how many entries."""
         with self._lock:
-            gone = [
+            left = [owner for owner in list(self._owned) if owner() is None]
+            gone = [(book, key) for book in map(self._owned.pop, left) for key in book.entries]
+            gone += [
                 (book, key)
-                for book in list(self._by_rung.values())
+                for book in self.books()
                 for key, entry in book.entries.items()
                 if entry.expires <= monotonic_s
             ]
@@ -290,7 +303,7 @@ class MemoryTier:
     def after_fork(self) -> None:
         """Start empty with a new lock: the parent may have been writing when it forked."""
         self._lock = threading.Lock()
-        for book in self._by_rung.values():
+        for book in self.books():
             book.entries.clear()
             book.pending.clear()
             book.sharing.clear()

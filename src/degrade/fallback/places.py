@@ -1,20 +1,35 @@
-"""The name of a function that all processes of a fleet agree on, across hosts and deploys.
+"""Which functions are the same: in this process, and in all processes of a fleet.
 
 A flag may guard several functions, so the flag and the arguments alone do not say whose result a
-shared snapshot is.
+snapshot is. Nor does the name of a function, where one name stands for many: what a closure, a
+partial, a bound method or a callable object holds may be a tenant.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from degrade.fallback.canonical import shortened
 
-__all__ = ("fleet_name",)
+__all__ = ("fleet_name", "stands_alone")
+
+
+def stands_alone(fn: Callable[..., Any]) -> bool:
+    """Whether another function of the same name and place may give other results.
+
+    So it is, also under decorators, with whatever holds something beside its arguments, and with
+    lambdas and functions made by a function. One of a module or class has its name for itself.
+    """
+    layers = _layers(fn)
+    return "<" in str(getattr(layers[-1], "__qualname__", "<")) or any(
+        _binds(layer) or getattr(layer, "__closure__", None) for layer in layers
+    )
 
 
 def fleet_name(fn: Callable[..., Any], *, told_apart: bool) -> str | None:
@@ -26,16 +41,39 @@ def fleet_name(fn: Callable[..., Any], *, told_apart: bool) -> str | None:
 
     Guarantees:
         A lambda has none: others share its name. Neither has a function that closes over
-        variables, unless `told_apart`: what they hold is part of its results, and may be
-        another tenant in another process.
+        variables, a partial, a bound method or a callable object, unless `told_apart`: what they
+        hold is part of their results, and may be another tenant in another process.
     """
-    inner = inspect.unwrap(fn)
+    layers = _layers(fn)
+    inner = layers[-1]
     module, qualname = getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str) or "<lambda>" in qualname:
         return None
-    if getattr(inner, "__closure__", None) and not told_apart:
+    if not told_apart and (getattr(inner, "__closure__", None) or any(map(_binds, layers))):
         return None
     return shortened(f"{_importable(module)}:{qualname}")
+
+
+def _layers(fn: Callable[..., Any]) -> list[Any]:
+    """Return a function and what its decorators wrap, the innermost last."""
+    layers: list[Any] = []
+
+    def keep(layer: Any) -> bool:
+        layers.append(layer)
+        return False
+
+    layers.append(inspect.unwrap(fn, stop=keep))
+    return layers
+
+
+def _binds(layer: Any) -> bool:
+    """Whether it is a partial, a callable object, or a method of an instance or a class."""
+    owner = getattr(layer, "__self__", None)
+    return (
+        isinstance(layer, functools.partial)
+        or (owner is not None and not isinstance(owner, ModuleType))
+        or not inspect.isroutine(layer)
+    )
 
 
 def _importable(module: str) -> str:

@@ -14,6 +14,7 @@ costs is bounded by the budget, and one capture a key is on its way at a time.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -99,8 +100,8 @@ class BoundSnapshot(BoundRung):
     """
 
     __slots__ = (
-        "_codec", "_flag", "_namesakes", "_refresh_s", "_tier", "_told", "book", "keys", "max_age_s",
-        "skipped", "transform",
+        "__weakref__", "_codec", "_flag", "_namesakes", "_refresh_s", "_tier", "_told", "book",
+        "keys", "max_age_s", "skipped", "transform",
     )  # fmt: skip
 
     def __init__(self, rung: SnapshotRung, keys: KeyMaker, codec: Codec | None, flag: str) -> None:
@@ -114,15 +115,22 @@ class BoundSnapshot(BoundRung):
         self._codec = codec
         self._flag = flag
         self._tier: MemoryTier | None = None
-        self._namesakes: set[int] = set()
+        self._namesakes: set[object] = set()
         self._told = False
 
     def attach(self, tier: MemoryTier, rung: int = 0) -> None:
-        """Keep snapshots in this tier from now on, in the book of the rung at that place."""
+        """Keep snapshots in this tier from now on.
+
+        They are in the book of the rung at that place, which a function that is declared anew
+        finds again, or in a book of its own where its name is not its alone.
+        """
+        alone = self.keys.alone
         self._tier = tier
-        self.book = tier.book(self._flag, rung)
+        self.book = tier.book(self._flag, rung, self if alone else None)
         self._namesakes = tier.namesakes(self._flag, self.keys.name)
-        self._namesakes.add(rung)
+        if len(self._namesakes) < 2:  # no more need be known
+            told = self.keys.by_function
+            self._namesakes.add(weakref.ref(self) if alone and not told else rung)
 
     def due(self, key: Key, monotonic_s: float) -> bool:
         """Whether a fresher result of this key is wanted."""

@@ -25,6 +25,7 @@ from degrade.runtime.slot import current, existing
 from degrade.runtime.watch import RUN, Route, Watch
 
 if TYPE_CHECKING:
+    from degrade.fallback.memory import MemoryTier
     from degrade.runtime.guard import Guard
 
 __all__ = ("Flag", "declared", "flag")
@@ -218,7 +219,18 @@ class Flag:
 
         A flag that was declared anew goes by the watch of the one that replaced it.
         """
-        return self._watch or current().adopt(_registry.flags.get(self.name, self))
+        if self._watch is not None:
+            return self._watch
+        runtime = current()
+        watch = runtime.adopt(_registry.flags.get(self.name, self))
+        self.attach(runtime.tier)
+        return watch
+
+    def attach(self, tier: MemoryTier) -> None:
+        """Keep the snapshots of every ladder in this tier from now on."""
+        for rung, guard in enumerate(self.guards):
+            if guard.snapshot is not None:
+                guard.snapshot.attach(tier, rung)
 
     def admit(self, watch: Watch) -> Route | Permit:
         """Decide for one call, starting what the runtime needs; never raises."""

@@ -139,9 +139,7 @@ class Runtime:
                 watch.settle()
                 if self.member is not None:
                     self._told(watch, self.member.obey(watch, clock.monotonic()))
-            for rung, guard in enumerate(flag.guards):
-                if guard.snapshot is not None:
-                    guard.snapshot.attach(self.tier, rung)
+            flag.attach(self.tier)
             flag.bind(watch)
             return watch
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,6 +240,80 @@ def test_an_object_kept_as_it_is_counts_with_its_size():
         put(tier, book, number, entry(number, blob=b"", value=["x" * 50_000 + str(number)]))
     assert 5 < len(book.entries) < 20
     assert tier.bytes <= tier.max_bytes
+
+
+# ---------------------------------------------------------------------------------- owners
+
+
+class Owner:
+    pass
+
+
+def test_an_owner_has_a_book_of_its_own_the_same_one_every_time():
+    tier = MemoryTier()
+    one, other = Owner(), Owner()
+    assert tier.book("feed", 0, one) is tier.book("feed", 0, one)
+    assert tier.book("feed", 0, one) not in (tier.book("feed"), tier.book("feed", 0, other))
+
+
+def test_a_new_owner_never_finds_the_book_of_one_that_is_gone():
+    tier = MemoryTier()
+    for _ in range(100):  # a new object often lies where the last one lay
+        owner = Owner()
+        book = tier.book("feed", 0, owner)
+        assert not book.entries
+        put(tier, book, "k", entry())
+        del owner
+
+
+def test_a_sweep_empties_the_books_of_owners_that_are_gone():
+    tier = MemoryTier()
+    stays, goes = Owner(), Owner()
+    for owner in (stays, goes):
+        put(tier, tier.book("feed", 0, owner), "k", entry())
+    before = tier.bytes
+    del goes, owner
+    assert tier.sweep(0.0) == 1
+    assert (len(tier), len(tier.books()), tier.bytes) == (1, 1, before // 2)
+    assert "k" in tier.book("feed", 0, stays).entries
+
+
+def test_void_sweep_and_fork_reach_the_books_of_owners():
+    tier = MemoryTier()
+    owner = Owner()
+    book = tier.book("feed", 0, owner)
+    put(tier, book, "k", entry(1_000.0))
+    assert tier.void("ads", 1_000.0) == 0
+    assert tier.void("feed", 1_000.0) == 1
+    assert not put(tier, book, "k", entry(1_000.0))
+    put(tier, book, "k", entry(1_001.0))
+    assert tier.sweep(1e9) == 1
+    put(tier, book, "k", entry(1_001.0))
+    tier.after_fork()
+    assert (book.entries, tier.bytes) == ({}, 0)
+    assert tier.book("feed", 0, owner) is book
+
+
+def test_many_owners_keep_the_limit_together():
+    tier = MemoryTier(200_000)
+    owners = [Owner() for _ in range(500)]
+    for owner in owners:
+        put(tier, tier.book("feed", 0, owner), "k", entry())
+        assert tier.bytes <= tier.max_bytes
+    held = [owner for owner in owners if tier.book("feed", 0, owner).entries]
+    assert 0 < len(held) < 500
+    assert held == owners[-len(held) :], "the oldest go first"
+
+
+def test_a_book_takes_little():
+    tier = MemoryTier()
+    owners = [Owner() for _ in range(2_000)]
+    tracemalloc.start()
+    for owner in owners:
+        tier.book("feed", 0, owner)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken / len(owners) < 800
 
 
 # ------------------------------------------------------------------------------------ void

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -349,6 +351,53 @@ def test_functions_whose_names_mean_nothing_elsewhere_are_not_shared(fleet: Flee
     warm(fleet, fn, "u1")
     assert fn("u1") is None
     assert (fleet.shelf.asked, fleet.shelf.bodies) == ([], {})
+
+
+def traced(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def inner(*args: Any) -> Any:
+        return fn(*args)
+
+    return inner
+
+
+class Tenant:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def feed(self, user: str) -> list[str]:
+        return [self.name, user]
+
+    traced = traced(feed)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda tenant: Tenant(tenant).feed, lambda tenant: Tenant(tenant).traced]
+)
+def test_what_holds_a_tenant_is_not_shared(
+    fleet: Fleet, make: Callable[[str], Callable[[str], list[str]]]
+):
+    rungs = [snapshot(max_age="1h"), omit()]
+    warm(fleet, degradable("feed", fallback=rungs)(make("red")), "u1")
+    blue = degradable("feed", fallback=rungs)(make("blue"))  # as another process declares it
+    assert blue("u1") is None
+    assert (fleet.shelf.asked, fleet.shelf.bodies) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("key", "shared"), [(("user",), False), (lambda user: ("blue", user), True)]
+)
+def test_two_that_a_function_made_with_one_name_are_shared_only_if_a_function_makes_their_keys(
+    fleet: Fleet, key: Any, shared: bool
+):
+    by_user = snapshot(max_age="1h", key=key)
+    for tenant in ("red", "blue"):
+        fleet.here(fleet.other)
+        fleet.here(fleet.one)
+        fn = degradable("feed", fallback=[by_user, omit()])(Tenant(tenant).feed)
+    warm(fleet, fn, "u1")
+    assert fn("u1") == (["blue", "u1"] if shared else None)
+    assert bool(fleet.shelf.bodies) is shared
 
 
 def test_a_key_that_the_user_names_makes_a_closure_shareable(fleet: Fleet):

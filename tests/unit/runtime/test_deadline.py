@@ -57,7 +57,8 @@ async def settled() -> None:
 
 
 def captured(runtime: Runtime, flag: str = "feed") -> list[Any]:
-    return [entry.value for entry in runtime.tier.book(flag).entries.values()]
+    books = [book for book in runtime.tier.books() if book.flag == flag]
+    return [entry.value for book in books for entry in book.entries.values()]
 
 
 @late

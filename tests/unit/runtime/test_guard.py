@@ -348,7 +348,8 @@ def test_simplified_gets_the_arguments_of_the_call(runtime: Runtime, control: Co
 
 def captured(runtime: Runtime, flag: str = "feed") -> list[Any]:
     """Return the values kept of a flag."""
-    return [entry.value for entry in runtime.tier.book(flag).entries.values()]
+    books = [book for book in runtime.tier.books() if book.flag == flag]
+    return [entry.value for book in books for entry in book.entries.values()]
 
 
 def test_a_healthy_result_answers_later_calls(
