@@ -27,6 +27,7 @@ _UNITS_S = {
     "d": 86_400.0,
     "w": 604_800.0,
 }
+_FAR_S = 1_000 * 365.25 * _UNITS_S["d"]
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*")
 
@@ -98,6 +99,8 @@ def duration_text(value_s: float) -> str:
     """Return a duration as people write it, in its largest two units: `"250ms"`, `"1h5m"`."""
     if value_s < 0:
         return "-" + duration_text(-value_s)
+    if not value_s < _FAR_S:  # what others wrote may be anything, also infinite
+        return "more than a thousand years"
     if value_s < 0.0995:
         return f"{value_s * 1e3:.3g}ms"
     if value_s < 0.9995:

@@ -149,6 +149,10 @@ def test_an_error_without_a_name_still_says_what_was_expected() -> None:
         (90_061, "1d1h"),
         (86_460, "1d"),
         (-90, "-1m30s"),
+        (3.1e10, "358796d7h"),
+        (1e300, "more than a thousand years"),
+        (float("inf"), "more than a thousand years"),
+        (float("nan"), "more than a thousand years"),
     ],
 )
 def test_a_duration_is_written_in_its_two_largest_units(value_s: float, expected: str) -> None:

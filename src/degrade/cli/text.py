@@ -42,7 +42,10 @@ def command_line(words: Sequence[str]) -> str:
 def when(at: float, now: float) -> str:
     """Return a time as people here read it; with the date unless it is within twelve hours."""
     near = abs(now - at) < _DAY_S / 2
-    return time.strftime("%H:%M:%S" if near else "%Y-%m-%d %H:%M:%S", time.localtime(at))
+    try:
+        return time.strftime("%H:%M:%S" if near else "%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):  # a store may hold anything
+        return "far in the future" if at > now else "long ago"
 
 
 def ago(at: float, now: float) -> str:
@@ -56,7 +59,8 @@ def ahead(at: float, now: float) -> str:
 
 
 def _rounded(value_s: float) -> str:
-    return duration_text(float(round(max(0.0, value_s))))
+    left_s = max(0.0, value_s)
+    return duration_text(float(round(left_s)) if left_s < _DAY_S else left_s)
 
 
 def plain(value: Any) -> Any:

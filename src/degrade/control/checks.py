@@ -26,6 +26,7 @@ __all__ = (
 )
 
 _LONGEST_REASON = 1_000
+_LONGEST_FOR_S = 10 * 365.25 * 86_400.0
 
 
 def operator() -> str:
@@ -84,6 +85,10 @@ def checked_for(for_: Duration | None) -> float | None:
     for_s = seconds(for_, what="for")
     if for_s <= 0:
         raise bad(f"for={for_!r}: a hold lasts longer than nothing; None means until released")
+    if for_s > _LONGEST_FOR_S:
+        raise bad(
+            f"for={for_!r}: longer than ten years; use until released (--until-released) instead"
+        )
     return for_s
 
 
