@@ -121,7 +121,8 @@ def _instances(flag: FlagStatus) -> str:
 def _hold(flag: FlagStatus, now: float) -> str:
     parts = []
     if flag.local is not None:
-        parts.append(f"{flag.local.mode} on this host, {end_of(flag.local, now)}")
+        name = "this host" if flag.local_as == flag.name else "this host (every flag)"
+        parts.append(f"{flag.local.mode} on {name}, {end_of(flag.local, now)}")
     if flag.hold is not None:
         name = "" if flag.held_as == flag.name else " (on every flag)"
         dial = f" {ratio_text(flag.hold.dial)}" if flag.hold.dial < 1 else ""
@@ -154,7 +155,9 @@ def show_advice(
         if item.until is None:
             line.append(f" It {_ends(item.ends)}.")
         else:
-            line.append(f" It ends at {when(item.until, now)} ({ahead(item.until, now)}).")
+            ends = when(item.until, now)
+            at = "at " if ends[0].isdigit() else ""
+            line.append(f" It ends {at}{ends} ({ahead(item.until, now)}).")
         out.print(line, soft_wrap=True)
         if item.note:
             out.print(words(f"    {item.note}"), soft_wrap=True)

@@ -61,9 +61,12 @@ def show_level(done: LevelOrdered, out: Console, *, prefix: Sequence[str], now: 
     end = end_of(order, now)
     out.print(words(f"level {order.level} is ordered, {end} (epoch {done.epoch})"), soft_wrap=True)
     flags = ", ".join(name for name in done.flags if name not in done.exempt)
-    out.print(words(f"it degrades: {flags or 'no declared flag'}"), soft_wrap=True)
+    nothing = "nothing now" if done.exempt else "no declared flag"
+    out.print(words(f"it degrades: {flags or nothing}"), soft_wrap=True)
     if done.exempt:
-        out.print(words(f"held normal, so left alone: {', '.join(done.exempt)}"), soft_wrap=True)
+        out.print(
+            words(f"held normal or off, so left alone: {', '.join(done.exempt)}"), soft_wrap=True
+        )
     command = [*prefix, "level", "release", "--reason", "REASON"]
     out.print(words(f"end it: {command_line(command)}"), soft_wrap=True)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from degrade.core.records import FleetVerdict, Hold, LevelOrder
-from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode, Mode
+from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode, Mode, Phase
+from degrade.units import ratio_text
 
 if TYPE_CHECKING:
     from degrade.control.status import FlagStatus
@@ -70,23 +71,44 @@ def advise(
 ) -> tuple[Advice, ...]:
     """Return what is not normal: what means nothing, what was ordered in bulk, then the flags."""
     found = [_of_nonsense(name, text) for name, text in sorted((nonsense or {}).items())]
-    if everyone is not None and everyone.mode in (HoldMode.DEGRADED, HoldMode.OFF):
+    if everyone is not None and _takes_away(everyone):
         here = [flag for flag in flags if flag.held_as == "*"]
         found.append(_of_hold("*", "every flag", everyone, here))
     if level is not None:
         concerned = [flag for flag in flags if flag.level is not None]
         found.append(_of_level(level, concerned))
+    found += _of_everyone_here(flags)
     for flag in flags:
         own = flag.hold if flag.held_as == flag.name else None
-        if own is not None and own.mode in (HoldMode.DEGRADED, HoldMode.OFF):
+        if own is not None and _takes_away(own):
             advice = _of_hold(flag.name, flag.name, own, [flag])
             found.append(replace(advice, note=_stranger(flag, flags)))
-        elif flag.local is not None and flag.local.mode in (HoldMode.DEGRADED, HoldMode.OFF):
-            found.append(_of_local(flag, flag.local))
+        elif flag.local is not None and _takes_away(flag.local):
+            if flag.local_as == flag.name:
+                found.append(_of_local(flag.name, flag.name, flag.local, [flag]))
         elif flag.mode is not Mode.NORMAL and flag.level is None and flag.held_as != "*":
+            found.append(_of_automation(flag))
+        if _beyond(flag):
             found.append(_of_automation(flag))
         found += _of_cap(flag)
     return tuple(found)
+
+
+def _takes_away(hold: Hold) -> bool:
+    return hold.mode in (HoldMode.DEGRADED, HoldMode.OFF)
+
+
+def _beyond(flag: FlagStatus) -> bool:
+    """Whether the automation degrades more calls than the hold does, which hides it otherwise."""
+    hold = flag.hold
+    return (
+        hold is not None
+        and hold.mode is HoldMode.DEGRADED
+        and flag.level is None
+        and flag.local is None
+        and flag.phase not in (None, Phase.STEADY)  # else it has yet to follow a smaller dial
+        and flag.dial > hold.dial + 1e-9
+    )
 
 
 def _of_nonsense(name: str, text: str) -> Advice:
@@ -121,7 +143,7 @@ def _stranger(flag: FlagStatus, flags: Sequence[FlagStatus]) -> str:
 def _of_hold(name: str, subject: str, hold: Hold, flags: Sequence[FlagStatus]) -> Advice:
     return Advice(
         subject=subject,
-        state=hold.mode.value,
+        state=_state(hold.mode.value, hold.dial),
         flags=tuple(flag.name for flag in flags),
         by=hold.actor,
         reason=hold.reason,
@@ -170,22 +192,27 @@ def _of_level(level: LevelOrder, flags: Sequence[FlagStatus]) -> Advice:
     )
 
 
-def _of_local(flag: FlagStatus, hold: Hold) -> Advice:
+def _of_everyone_here(flags: Sequence[FlagStatus]) -> Iterator[Advice]:
+    here = [flag for flag in flags if flag.local_as == EVERYONE]
+    hold = here[0].local if here else None
+    if hold is not None and _takes_away(hold):
+        yield _of_local(EVERYONE, "every flag", hold, here)
+
+
+def _of_local(name: str, subject: str, hold: Hold, flags: Sequence[FlagStatus]) -> Advice:
     return Advice(
-        subject=flag.name,
-        state=hold.mode.value,
-        flags=(flag.name,),
+        subject=subject,
+        state=_state(hold.mode.value, hold.dial),
+        flags=tuple(flag.name for flag in flags),
         by=f"{hold.actor}, on this host alone",
         reason=hold.reason,
         since=hold.at,
         until=hold.until,
         ends="until released",
-        degraded=flag.degraded,
-        instances=flag.instances,
+        degraded=max((flag.degraded for flag in flags), default=0),
+        instances=max((flag.instances for flag in flags), default=0),
         commands=(
-            Command(
-                purpose="end it", words=("release", flag.name, "--local", "--reason", "REASON")
-            ),
+            Command(purpose="end it", words=("release", name, "--local", "--reason", "REASON")),
         ),
     )
 
@@ -219,23 +246,28 @@ def _ended_by(verdict: FleetVerdict) -> str:
     return "comes back by itself, once one instance has tried the first step"
 
 
+def _state(mode: str, dial: float) -> str:
+    return mode if dial >= 1 else f"partly {mode}"
+
+
 def _of_automation(flag: FlagStatus) -> Advice:
     held = ("hold", flag.name, "degraded", "--for", "30m", "--reason", "REASON")
     normal = ("hold", flag.name, "normal", "--for", "10m", "--reason", "REASON")
     view = flag.fleet
     verdict = None if view is None else view.verdict
+    ends = "comes back by itself, on evidence of health" if verdict is None else _ended_by(verdict)
+    if flag.hold is not None and _beyond(flag):
+        ends += f", to the {ratio_text(flag.hold.dial)} of the hold"
     told = f"{verdict.voters} of {verdict.live} instances: {verdict.cause}" if verdict else ""
     return Advice(
         subject=flag.name,
-        state=flag.mode.value if flag.dial >= 1 else "partly " + flag.mode.value,
+        state=_state(flag.mode.value, flag.dial),
         flags=(flag.name,),
         by="automation" if verdict is None else "the fleet",
         reason=told or flag.reason,
         since=flag.since if verdict is None else verdict.at,
         until=None,
-        ends="comes back by itself, on evidence of health"
-        if verdict is None
-        else _ended_by(verdict),
+        ends=ends,
         degraded=flag.degraded,
         instances=flag.instances,
         commands=(

@@ -50,6 +50,7 @@ class Released:
         local: Local holds were removed, not the store's.
         where: The store, or the file of local holds.
         still: The hold on every flag, or the level, that goes on to concern the flag; one line.
+            After a local release, the local hold on every flag.
         arrived: How far it has come, when that was waited for and something was removed.
     """
 
@@ -73,7 +74,7 @@ class LevelOrdered:
         epoch: The store's epoch after it.
         event: Id of its event.
         flags: The declared flags that it degrades, by name.
-        exempt: Those of them that a `normal` hold exempts.
+        exempt: Those of them that a `normal` or `off` hold exempts, their own or one on every flag.
         arrived: How far it has come, when that was waited for.
     """
 

@@ -31,6 +31,8 @@ __all__ = (
     "InstanceStatus",
     "Status",
     "Why",
+    "absolute",
+    "deciding",
     "fold_status",
     "fold_why",
     "in_force",
@@ -76,6 +78,7 @@ class FlagStatus:
         hold: The hold in force on it: its own, else the one on every flag.
         held_as: Under which name that hold stands: the flag's, or `*`.
         local: The local hold of this host, None without one.
+        local_as: Under which name that one stands: the flag's, or `*`.
         level: The ordered level, if it concerns this flag and no hold exempts it.
         instances, degraded, silent: How many report it, how many of them are not normal, and
             how many have fallen silent.
@@ -94,6 +97,7 @@ class FlagStatus:
     hold: Hold | None
     held_as: str | None
     local: Hold | None
+    local_as: str | None
     level: LevelOrder | None
     instances: int
     degraded: int
@@ -265,10 +269,10 @@ def _flag_status(
     view: FleetView | None,
 ) -> FlagStatus:
     now = state.now
-    held_as = _deciding(name, state)
+    held_as = deciding(name, state)
     hold = None if held_as is None else state.holds[held_as]
     level = _level_on(state, info, hold)
-    here = next((local[key] for key in (name, EVERYONE) if in_force(local.get(key), now)), None)
+    local_as = next((key for key in (name, EVERYONE) if in_force(local.get(key), now)), None)
 
     heard = [item.flags[name] for item in reports if name in item.flags]
     not_normal = [report for report in heard if report.mode is not Mode.NORMAL]
@@ -297,7 +301,8 @@ def _flag_status(
         reason=reason,
         hold=hold,
         held_as=held_as,
-        local=here,
+        local=None if local_as is None else local[local_as],
+        local_as=local_as,
         level=level,
         instances=len(heard),
         degraded=len(not_normal),
@@ -308,11 +313,16 @@ def _flag_status(
     )
 
 
-def _deciding(name: str, state: ControlState) -> str | None:
+def deciding(name: str, state: ControlState) -> str | None:
     """Return under which name the hold stands that decides for a flag, as `core.resolve` rules."""
     standing = [key for key in (name, EVERYONE) if in_force(state.holds.get(key), state.now)]
-    absolute = [key for key in standing if state.holds[key].mode in _ABSOLUTE]
-    return next(iter(absolute or sorted(standing, key=lambda key: -_dial(state.holds[key]))), None)
+    first = [key for key in standing if absolute(state.holds[key])]
+    return next(iter(first or sorted(standing, key=lambda key: -_dial(state.holds[key]))), None)
+
+
+def absolute(hold: Hold | None) -> bool:
+    """Whether a hold decides alone, so that no level concerns its flags."""
+    return hold is not None and hold.mode in _ABSOLUTE
 
 
 def _dial(hold: Hold) -> float:
@@ -326,7 +336,7 @@ def _level_on(state: ControlState, info: FlagInfo | None, hold: Hold | None) -> 
         return None
     if info is None or info.level is None or info.level < order.level:
         return None
-    return None if hold is not None and hold.mode in _ABSOLUTE else order
+    return None if absolute(hold) else order
 
 
 def _ordered(
@@ -344,9 +354,8 @@ def _ordered(
 def _orders(flag: FlagStatus, status: Status) -> list[str]:
     lines = []
     if flag.local is not None:
-        lines.append(
-            f"on this host alone: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}"
-        )
+        where = "on this host alone" + (", every flag" if flag.local_as == EVERYONE else "")
+        lines.append(f"{where}: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}")
     if flag.hold is not None:
         where = "on every flag" if flag.held_as == EVERYONE else "on this flag"
         lines.append(f"hold {where}: {flag.hold.mode} by {flag.hold.actor}: {flag.hold.reason}")

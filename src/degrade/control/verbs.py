@@ -23,14 +23,14 @@ from degrade.control.checks import (
 )
 from degrade.control.looking import WAIT_S, Looking
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
-from degrade.control.status import in_force
+from degrade.control.status import absolute, deciding, in_force
 from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.core.words import EVERYONE, HoldMode
 from degrade.errors import StoreError
 from degrade.ports import Change, Keep, Store
 from degrade.stores.apply import valid_text
 from degrade.stores.local import LocalHolds
-from degrade.units import Duration, Ratio, ratio
+from degrade.units import Duration, Ratio, duration_text, ratio
 
 __all__ = ("Control",)
 
@@ -155,7 +155,9 @@ class Control(Looking):
             raise bad(f"there is no hold on {flag!r} to extend; make one with hold")
         until = None if for_s is None else state.now + for_s
         if until is not None and (hold.until is None or until < hold.until):
-            lasts = "until released" if hold.until is None else f"{hold.until - state.now:.0f} s"
+            lasts = (
+                "until released" if hold.until is None else duration_text(hold.until - state.now)
+            )
             raise bad(
                 f"the hold on {flag!r} lasts longer already ({lasts}); "
                 "release it, or hold anew, to end it sooner"
@@ -200,7 +202,7 @@ class Control(Looking):
             removed = self._local.release(flag)
             return Released(
                 flag=flag, holds=removed, epoch=None, now=now, local=True,
-                where=str(self._local.path),
+                where=str(self._local.path), still=self._still_here(),
             )  # fmt: skip
         state = self._store.read()
         if flag == EVERYONE:
@@ -264,9 +266,7 @@ class Control(Looking):
         exempt = [
             name
             for name in concerned
-            if (hold := state.holds.get(name)) is not None
-            and hold.mode is HoldMode.NORMAL
-            and in_force(hold, state.now)
+            if (key := deciding(name, state)) is not None and absolute(state.holds[key])
         ]
         done = LevelOrdered(
             order=LevelOrder.model_validate(event.evidence["level"]),
@@ -372,6 +372,15 @@ class Control(Looking):
         if flag not in known:
             check_name(flag)
         return unchecked
+
+    def _still_here(self) -> str | None:
+        everyone = self._local.read().get(EVERYONE)
+        if everyone is None or not in_force(everyone, self._clock.wall()):
+            return None
+        return (
+            f"the local hold on every flag, {everyone.mode} by {everyone.actor}; "
+            "end it by release '*' --local"
+        )
 
     def _still(self, flag: str) -> str | None:
         state = self._store.read()
