@@ -38,6 +38,7 @@ CODES: frozenset[str] = frozenset(
         "bad-setting",
         "bad-name",
         "bad-hold",
+        "bad-command",
         # UsageError
         "decorated-class",
         "decorated-property",

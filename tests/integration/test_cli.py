@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from degrade.cli.exits import MEANINGS, Exit
-from degrade.core.records import FlagInfo, FlagReport, InstanceReport
-from degrade.core.words import Mode, Phase
+from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
+from degrade.core.words import HoldMode, Mode, Phase
+from degrade.ports import Change
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import draft
 
@@ -272,10 +273,92 @@ def test_a_mistake_is_refused_with_its_exit_code_and_nothing_is_written(
     assert store.events() == []
 
 
-def test_an_error_is_json_too_when_asked_for(degrade, store):
-    done = degrade("why", "nope", "--json", code=5)
+@pytest.mark.parametrize(
+    ("words", "code", "exit_", "says"),
+    [
+        (["why", "nope"], "unknown-flag", 5, "no flag 'nope'"),
+        (["hold", "a", "off", "--for", "1m"], "bad-command", 2, "missing option '--reason'"),
+        (["events", "--limit", "0"], "bad-command", 2, "'--limit'"),
+        (["events", "--limit", "many"], "bad-command", 2, "'--limit'"),
+        (["why"], "bad-command", 2, "missing argument 'FLAG'"),
+        (["status", "--jsn"], "bad-command", 2, "no such option: --jsn"),
+        (["statu"], "bad-command", 2, "no such command 'statu'"),
+        ([], "bad-command", 2, "no such option: --json"),
+    ],
+)
+def test_an_error_is_one_line_and_json_too_when_asked_for(degrade, store, words, code, exit_, says):
+    done = degrade(*words, "--json", code=exit_)
     error = json.loads(done.stdout)["error"]
-    assert (error["code"], error["exit"]) == ("unknown-flag", 5)
+    assert (error["code"], error["exit"]) == (code, exit_)
+    assert says in error["message"]
+    assert done.stderr == f"degrade: {error['message']}\n"
+    if words:
+        plain = degrade(*words, code=exit_)
+        assert (plain.stdout, plain.stderr) == ("", done.stderr)
+
+
+def test_a_mistake_names_the_help_that_explains_it(degrade):
+    done = degrade("--actor", "ana", "hold", "a", "off", "--for", "1m", code=2)
+    assert done.stderr.endswith("See: degrade hold --help\n")
+    assert degrade("hold", "--help").stdout.startswith("Usage: degrade hold")
+
+
+def test_without_any_word_the_help_is_shown(degrade):
+    done = degrade(code=2)
+    assert (done.stdout, done.stderr.split("\n")[0]) == (
+        "", "Usage: degrade [OPTIONS] COMMAND [ARGS]..."
+    )  # fmt: skip
+
+
+def test_an_interrupted_wait_has_its_own_code_and_the_order_stands(env, store, tmp_path):
+    store.report(report("a"))
+    words = ["hold", "feed.ranking", "off", "--for", "5m", "-r", "x", "--wait", "99%"]
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *words, "--timeout", "1h"],
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert waiting.stdout is not None
+        assert "is held off" in waiting.stdout.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=PATIENCE_S)
+        assert (waiting.returncode, err) == (Exit.INTERRUPTED, "")
+    finally:
+        waiting.kill()
+        waiting.communicate()
+    assert set(store.read().holds) == {"feed.ranking"}
+
+
+def test_an_order_without_a_sensible_end_stops_nobody_from_looking(degrade, store, path):
+    done = degrade("hold", "feed.ranking", "off", "--for", "9999999999999999d", "-r", "x", code=2)
+    assert "longer than ten years; use until released" in done.stderr
+    hold = Hold(mode=HoldMode.OFF, actor="hand", reason="x", at=0, until=1e300)
+    store.change(
+        Change(type="hold", actor="hand", reason="x", instance="i", holds={"feed.ranking": hold})
+    )
+    ends = "far in the future (in more than a thousand years)"
+    assert f"It ends {ends}" in degrade("status").stdout
+    assert f"It ends {ends}" in degrade("why", "feed.ranking").stdout
+    assert json.loads(degrade("status", "--json").stdout)["flags"][0]["hold"]["until"] == 1e300
+
+
+def test_the_advice_for_a_local_hold_on_every_flag_ends_it(degrade, store):
+    degrade("hold", "*", "off", "--for", "5m", "-r", "store dead", "--local")
+    ends = [line for line in degrade("status").stdout.splitlines() if "end it:" in line]
+    (words,) = {tuple(shlex.split(line.split(":", 1)[1])) for line in ends}
+    assert "released from off" in degrade(*words[1:]).stdout
+    assert "All is well" in degrade("status").stdout
+
+
+def test_a_level_says_which_flags_holds_keep_from_it(degrade, store):
+    degrade("hold", "*", "normal", "--for", "5m", "-r", "launch")
+    out = degrade("level", "2", "--for", "5m", "-r", "load").stdout
+    assert "it degrades: nothing now\n" in out
+    assert "held normal or off, so left alone: feed.analytics, feed.ranking" in out
 
 
 @pytest.mark.parametrize(
@@ -398,22 +481,36 @@ def test_without_its_extra_the_install_command_is_shown(env, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error_of_ours(env, store, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "reader"),
+    [
+        ("events --limit 400", "head -n 1"),
+        ("status --json", "true"),
+        ("why nope --json", "true"),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_error_of_ours(
+    env, store, tmp_path, words, reader, unbuffered
+):
     store.append([draft("x" * 500) for _ in range(400)])
     done = subprocess.run(
         [
             "/bin/sh",
             "-c",
-            f"{shlex.quote(sys.executable)} -c {shlex.quote(MAIN)} events --limit 400 | head -n 1",
+            f"{shlex.quote(sys.executable)} -c {shlex.quote(MAIN)} {words} | {reader}",
         ],
-        env=env,
+        env=env | {"PYTHONUNBUFFERED": unbuffered},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
-    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert done.stdout.count("\n") == int(reader != "true")
+    told = "degrade: no flag 'nope' is declared" if "nope" in words else ""
+    assert done.stderr.count("\n") == bool(told)
+    assert done.stderr.startswith(told)
 
 
 def test_the_version_is_printed(degrade):

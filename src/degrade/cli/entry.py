@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from degrade.cli.exits import Exit, exit_for, json_error
@@ -20,20 +21,37 @@ _WITHOUT = (
 def main() -> None:
     """Run the command line with the process's arguments, and exit with a documented code."""
     try:
-        for name in _EXTRA:
-            _require(name)
-        importlib.import_module("degrade.cli.app").app(prog_name="degrade")
-    except DegradeError as error:
-        code = exit_for(error)
-        if "--json" in sys.argv[1:]:
-            print(json_error(error, code))
-        from degrade.cli.text import clean  # noqa: PLC0415 - not needed unless something failed
+        try:
+            code = _run()
+        except DegradeError as error:
+            code = _tell(error)
+        print(end="", flush=True)
+    except KeyboardInterrupt:  # while it starts; later the parser hears it
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:  # the reader went away, and what is left has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = Exit.FAILED
+    sys.exit(code)
 
-        print(f"degrade: {clean(str(error))}", file=sys.stderr)
-        if error.code == "store" and "--local" not in sys.argv[1:]:
-            print(f"degrade: {_WITHOUT}", file=sys.stderr)
-        sys.exit(code)
-    sys.exit(Exit.OK)
+
+def _run() -> int:
+    for name in _EXTRA:
+        _require(name)
+    code: int = importlib.import_module("degrade.cli.run").run()
+    return code
+
+
+def _tell(error: DegradeError) -> Exit:
+    """Print an error, with the way out, and return its exit code."""
+    code = exit_for(error)
+    from degrade.cli.text import clean  # noqa: PLC0415 - not needed unless something failed
+
+    print(f"degrade: {clean(str(error))}", file=sys.stderr)
+    if error.code == "store" and "--local" not in sys.argv[1:]:
+        print(f"degrade: {_WITHOUT}", file=sys.stderr)
+    if "--json" in sys.argv[1:]:
+        print(json_error(error, code))
+    return code
 
 
 def _require(name: str) -> None:

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     STORE = 4
     UNKNOWN_FLAG = 5
     NOT_ARRIVED = 6
+    INTERRUPTED = 130
 
 
 MEANINGS: dict[Exit, str] = {
@@ -30,6 +31,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.STORE: "the store, or the file of local holds, cannot be used",
     Exit.UNKNOWN_FLAG: "no such flag is declared; the message names the closest",
     Exit.NOT_ARRIVED: "done, but fewer processes than `--wait` asked for have applied it in time",
+    Exit.INTERRUPTED: "interrupted; an order that was written by then stands",
 }
 
 _BY_CODE = {
@@ -41,6 +43,7 @@ _BY_CODE = {
     "bad-setting": Exit.USAGE,
     "bad-name": Exit.USAGE,
     "bad-hold": Exit.USAGE,
+    "bad-command": Exit.USAGE,
 }
 
 
