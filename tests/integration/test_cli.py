@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,15 @@ def test_events_are_chosen_by_id_flag_and_number(degrade, store):
     assert causes("--flag", "f1") == ["1", "3", "5"]
     assert causes("--limit", "2") == ["4", "5"]
     assert "not an event id" in degrade("events", "--since", "x", code=2).stderr
+
+
+def test_a_line_of_events_tells_which_phase_came_after_which(degrade, store):
+    moved = {"from": "steady", "to": "degraded"}
+    store.append([replace(draft("errors 40%"), evidence=moved)])
+    store.append([replace(draft("errors 50%"), evidence=moved | {"late_s": 90.0})])
+    first, second = degrade("events").stdout.splitlines()
+    assert "steady to degraded  by automation: errors 40%" in first
+    assert "steady to degraded, 1m30s earlier  by automation: errors 50%" in second
 
 
 def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):

@@ -281,8 +281,11 @@ def _detail(evidence: Mapping[str, object]) -> str:
         return f"{hold.get('mode')}  "
     if isinstance(level, dict):
         return f"{level.get('level')}  "
-    source, target = evidence.get("source"), evidence.get("target")
-    return f"{source} to {target}  " if source and target else ""
+    source, target, late_s = (evidence.get(name) for name in ("from", "to", "late_s"))
+    if not (source and target):
+        return ""
+    late = f", {duration_text(late_s)} earlier" if isinstance(late_s, (int, float)) else ""
+    return f"{source} to {target}{late}  "
 
 
 def words(text: str) -> Text:

@@ -35,7 +35,8 @@ _MISSING: Final = object()
 def alike(one: Any, other: Any, *, exact: bool) -> bool:
     """Whether `other` can stand for `one`, from which it was stored.
 
-    What is of a subclass (numpy's numbers, `Counter`) may come back as the built-in type. Models,
+    What is of a subclass (numpy's numbers, `Counter`) may come back as the built-in type, and an
+    `int` as the `float` that the annotation says, for which type checkers take it, too. Models,
     dataclasses, named tuples, enum members and booleans must be of the very same type.
 
     Args:
@@ -135,9 +136,9 @@ def _cast(one: Any, other: Any, exact: bool) -> bool:
     """Whether a value of another type can stand for it."""
     kind = next((kind for kind in _CONTAINERS if isinstance(one, kind)), None)
     if kind is None:
+        promoted = type(one) is int and type(other) is float
         return (
-            isinstance(one, type(other))
-            and type(other) in _SUBCLASSED
+            (promoted or (isinstance(one, type(other)) and type(other) in _SUBCLASSED))
             and not isinstance(one, (bool, Enum))
             and _equal(one, other)
         )

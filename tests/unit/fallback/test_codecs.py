@@ -216,6 +216,13 @@ def test_a_number_of_a_subclass_comes_back_as_the_number():
     assert type(found[0]) is float
 
 
+def test_an_int_comes_back_as_the_float_that_was_promised():
+    found = brought_back(dict[str, float], {"ana": 1, "ben": 0.5})
+    assert found == {"ana": 1.0, "ben": 0.5}
+    assert type(found["ana"]) is float
+    assert [type(one) for one in brought_back(list[int | float], [1, 1.0])] == [int, float]
+
+
 def test_a_zone_comes_back_as_its_offset():
     berlin = datetime(2024, 5, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
     found = brought_back(datetime, berlin)
@@ -319,7 +326,7 @@ def partly(kept: int) -> Partly:
         (list[Secret], [], [Secret(word=SecretStr("hunter2"))]),
         (list[Partly], [Partly(1)], [partly(2)]),
         (list[ById], [ById(1)], [ById(1, (1, 2))]),
-        (list[float], [1.0], [1]),
+        (list[float], [1.0], [2**53 + 1]),
         (list[float], [1.0], [0.5, True]),
         (list[float], [1.0], [Touchy(0.5)]),
         (list[int], [1], [True]),
