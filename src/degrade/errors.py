@@ -150,9 +150,20 @@ class StoreError(DegradeError, ConnectionError):
 
 
 class MissingExtraError(DegradeError, ImportError):
-    """An optional dependency is not installed; the message has the install command."""
+    """An optional dependency is not installed; the message has the install command.
+
+    Attributes:
+        module: What cannot be imported.
+        extra: The extra that installs it.
+    """
 
     code = "missing-extra"
 
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'degrade[{extra}]'")
+        self.module = module
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by field, so that the error crosses process borders."""
+        return (type(self), (self.module, self.extra))

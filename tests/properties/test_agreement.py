@@ -12,6 +12,7 @@ from degrade.core.records import ControlState, Release
 from degrade.testing.store_records import hold
 
 FLAGS = ("a", "b")
+KINDS = ("hold", "extend", "release", "expire")
 
 
 @dataclass
@@ -33,22 +34,27 @@ def histories(draw: st.DrawFn) -> list[Shown]:
     state = ControlState(incarnation="I", epoch=0, now=0.0)
     found = [Shown(state, {})]
     for epoch in range(1, draw(st.integers(1, 6)) + 1):
-        flag, is_hold = draw(st.sampled_from(FLAGS)), draw(st.booleans())
+        flag, kind = draw(st.sampled_from(FLAGS)), draw(st.sampled_from(KINDS))
         holds, released = dict(state.holds), dict(state.released)
-        holds.pop(flag, None)
+        before = holds.pop(flag, None)
         released.pop(flag, None)
-        if is_hold:
+        end = Release(actor="ana", reason="x", at=float(epoch), epoch=epoch)
+        if kind == "extend" and before is not None:
+            holds[flag] = before.model_copy(update={"epoch": epoch})
+        elif kind in ("hold", "extend"):
             holds[flag] = hold().model_copy(update={"at": float(epoch), "epoch": epoch})
+        elif kind == "expire" and before is not None:
+            released[flag] = end.model_copy(update={"of": (before.at, before.epoch)})
         else:
-            released[flag] = Release(actor="ana", reason="x", at=float(epoch), epoch=epoch)
+            released[flag] = end
         state = state.model_copy(update={"epoch": epoch, "holds": holds, "released": released})
         found.append(Shown(state, {}))
     return found
 
 
-def records(state: ControlState) -> dict[str, tuple[str, float]]:
-    found = {flag: ("hold", one.at) for flag, one in state.holds.items()}
-    return found | {flag: ("release", one.at) for flag, one in state.released.items()}
+def records(state: ControlState) -> dict[str, tuple[str, int]]:
+    found = {flag: ("hold", one.epoch) for flag, one in state.holds.items()}
+    return found | {flag: ("release", one.epoch) for flag, one in state.released.items()}
 
 
 def restored(known: Shown, shown: Shown | None, name: str) -> Shown:
@@ -85,7 +91,7 @@ def test_all_agree_on_the_newest_that_anybody_knew(
         assert lives <= 2 * len(known), "they restore each other for ever"
     assert shown is not None
     assert all(one is shown for one in known)
-    wanted: dict[str, tuple[str, float]] = {}
+    wanted: dict[str, tuple[str, int]] = {}
     for one in there:
         for flag, record in records(one.state).items():
             wanted[flag] = max(wanted.get(flag, record), record, key=lambda found: found[1])

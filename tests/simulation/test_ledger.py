@@ -158,6 +158,57 @@ def test_processes_that_know_two_ways_restore_once_each_and_agree(servers: Serve
     assert sum(event.type == "restored" for event in stores[0].events()) == 1
 
 
+def test_an_off_that_a_failover_lost_ends_when_what_was_ordered_since_wins(servers: Servers):
+    store = servers.store()
+    store.read()
+    before = servers.network.primary.copy()
+    servers.clock.advance(1)
+    store.change(change(feed=hold("off")))
+    servers.network.primary.promote(before)
+    servers.clock.advance(1)
+    servers.store().change(change(feed=hold("degraded")))
+    servers.clock.advance(1)
+    assert polled(servers, store) == {"feed": "degraded"}
+    found = servers.store().read()
+    assert found.off_ended == {"feed": servers.now() - 1}  # when it was restored
+
+
+def test_an_extension_that_a_failover_lost_survives_the_end_of_what_it_extended(servers: Servers):
+    store = servers.store()
+    until = store.read().now + 60
+    store.change(change(feed=hold("off", until=until)))
+    before = servers.network.primary.copy()
+    servers.clock.advance(55)
+    store.change(change("extended", feed=hold("off", until=until + 600)))
+    servers.network.primary.promote(before)
+    servers.clock.advance(6)
+    (event,) = servers.store().sweep("another")
+    assert event.type == "expired"
+    assert polled(servers, store) == {"feed": "off"}
+    assert servers.store().read().holds["feed"].until == until + 600
+
+
+def test_two_readings_in_a_row_do_not_make_a_store_go_back(servers: Servers):
+    store = servers.store()
+    store.read()
+    before = servers.network.primary.copy()
+    servers.clock.advance(1)
+    store.change(change(feed=hold("off")))
+    after = servers.network.primary.copy()
+    servers.network.primary.promote(before)  # as a replica shows it that lags behind
+    life = store.read().incarnation
+    servers.clock.advance(0.4)
+    assert store.read().incarnation == life
+    servers.network.primary.promote(after)
+    servers.clock.advance(1)
+    assert store.read().incarnation == life
+    servers.network.primary.promote(before)
+    assert store.read().incarnation == life  # it begins anew
+    servers.clock.advance(0.5)
+    assert store.read().incarnation != life
+    assert standing(servers.store().read()) == {"feed": "off"}
+
+
 def test_an_own_change_acts_here_though_nothing_can_be_read_after_it(servers: Servers):
     store = servers.store()
     heard: list[ControlState | None] = []

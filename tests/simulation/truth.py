@@ -6,6 +6,8 @@ Nothing here uses the code that it judges: the desk (the hash `holds`) is parsed
                                    its last change, and two polls after its own way was mended
     never undone                   of each flag, what a process obeys is never replaced by
                                    something older, and a hold never vanishes without a release
+    an off leaves its end          who obeyed an `off` and does no more knows an end of it, before
+                                   which no snapshot is served, whatever became of the server
     epochs only grow               on a server within an incarnation, and in every process
     late writes do no harm         what comes after its deadline changes nothing
 """
@@ -17,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from degrade.core.records import ControlState
+from degrade.core.records import ControlState, Release
 from degrade.core.words import HoldMode, Mode
 from tests.simulation.network import Network
 from tests.simulation.process import NAMESPACE, Process
@@ -73,6 +75,7 @@ class Truth:
         self._lives: dict[int, tuple[bytes | None, int]] = {}
         self._applied: dict[str, tuple[str, int]] = {}
         self._versions: dict[tuple[str, str], tuple[float, int, bool]] = {}
+        self._offs: dict[tuple[str, str], tuple[float, float]] = {}
         self.desk: Desk = {}
         self.level: int | None = None
         self.changed = self.moved = float("-inf")
@@ -207,12 +210,32 @@ class Truth:
                 if before is not None and before[2]:
                     self._world.violated(f"{process.name}: the hold on {name} vanished")
                 continue
-            if before is not None and record.at < before[0] - 1.0 and record.epoch < before[1]:
+            at, epoch = record.at, record.epoch
+            if isinstance(record, Release) and record.of is not None:
+                at, epoch = record.of  # nothing was ordered when it expired
+            if before is not None and at < before[0] - 1.0 and epoch < before[1]:
                 self._world.violated(
-                    f"{process.name}: {name} went back to what was ordered at {record.at:.1f} "
-                    f"in epoch {record.epoch}, from {before[0]:.1f} in epoch {before[1]}"
+                    f"{process.name}: {name} went back to what was ordered at {at:.1f} "
+                    f"in epoch {epoch}, from {before[0]:.1f} in epoch {before[1]}"
                 )
-            self._versions[key] = (record.at, record.epoch, hold is not None)
+            self._versions[key] = (at, epoch, hold is not None)
+        self._check_ends(process, state)
+
+    def _check_ends(self, process: Process, state: ControlState) -> None:
+        for name in self._names:
+            hold, end = state.holds.get(name), state.off_ended.get(name, 0.0)
+            if hold is not None and hold.epoch > state.epoch:
+                continue  # written by hand, and not adopted yet
+            key = (process.name, name)
+            if hold is not None and hold.mode is HoldMode.OFF:
+                self._offs[key] = (hold.at, end)
+                continue
+            began, ended = self._offs.pop(key, (0.0, -1.0))
+            if end <= ended or end < began - 1.0:
+                self._world.violated(
+                    f"{process.name}: the off of {name} from {began:.1f} ended, but the last end "
+                    f"that is known of one is {end:.1f}"
+                )
 
     # ------------------------------------------------------------------ the end
 

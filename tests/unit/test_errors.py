@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -82,8 +83,33 @@ def test_unavailable_crosses_process_borders_whole(through: object) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            cls("what happened", code="bad-name")
+            for cls in (
+                DegradeError, ConfigError, UsageError, UnknownFlagError, DuplicateFlagError,
+                CodecError, StoreError,
+            )
+        ),
+        unavailable(),
+        MissingExtraError("typer", "cli"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("through", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_every_error_crosses_process_borders_whole(
+    error: DegradeError, through: Callable[[DegradeError], DegradeError]
+) -> None:
+    there = through(error)
+    assert type(there) is type(error)
+    assert (str(there), there.code, vars(there)) == (str(error), error.code, vars(error))
+
+
 def test_a_missing_extra_gives_the_install_command() -> None:
     error = MissingExtraError("typer", "cli")
     assert isinstance(error, ImportError)
     assert error.code == "missing-extra"
+    assert (error.module, error.extra) == ("typer", "cli")
     assert str(error) == "typer is not installed; run: pip install 'degrade[cli]'"

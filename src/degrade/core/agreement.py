@@ -24,20 +24,22 @@ knows something that was lost.
 
 Invariants of `merged`:
 - of each flag, and of the level, the newest record wins: an order or the release of one, by
-  server time, then epoch; what only one side has is kept;
-- an end of an `off` is never forgotten;
+  server time, then epoch; what only one side has is kept; an order that expired is no newer than
+  it was, so that who extended it, or ordered something else before it expired, is obeyed;
+- an end of an `off` is never forgotten; one that ends by the merging ends now;
 - a verdict that was over does not come back, nor one whose first step was kept begin again;
 - the epoch is above all that were seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
+from degrade.core.words import HoldMode
 
 __all__ = (
     "LINEAGE_CAP",
@@ -45,6 +47,8 @@ __all__ = (
     "Life",
     "Standing",
     "change_id",
+    "contains",
+    "is_off",
     "judged",
     "lineage_of",
     "merged",
@@ -94,7 +98,6 @@ class Life:
 
 
 RecordT = TypeVar("RecordT", Hold, LevelOrder)
-_DatedT = TypeVar("_DatedT", Hold, LevelOrder, Release)
 
 
 def judged(known: tuple[str, int] | None, shown: Life, *, trail: Collection[str] = ()) -> Standing:
@@ -140,6 +143,11 @@ def went_apart(known: Collection[str], shown: Collection[str]) -> bool:
         return False
     oldest = min(map(_epoch_of, shown))
     return any(_epoch_of(change) > oldest for change in known if change not in shown)
+
+
+def contains(shown: Collection[str], known: Sequence[str]) -> bool:
+    """Return whether a trail has the newest change of another: so it has all that led to it."""
+    return bool(known) and known[-1] in shown
 
 
 def _epoch_of(change: str) -> int:
@@ -190,7 +198,7 @@ def merged(known: ControlState, shown: ControlState) -> ControlState:
             "released": released,
             "level": level,
             "level_released": level_released,
-            "off_ended": _latest(known.off_ended, shown.off_ended),
+            "off_ended": _ends(known, shown, holds),
             "verdicts": _verdicts(known, shown),
         }
     )
@@ -200,12 +208,36 @@ def _newest(
     known: tuple[RecordT | None, Release | None], shown: tuple[RecordT | None, Release | None]
 ) -> tuple[RecordT | None, Release | None]:
     """Return the order, or the release, that is newest; the known one between equals."""
-    order = _later(known[0], shown[0])
-    release = _later(known[1], shown[1])
-    if order is None or release is None:
-        return order, release
-    over = (release.at, release.epoch) > (order.at, order.epoch)
-    return (None, release) if over else (order, None)
+    records = [record for record in (*known, *shown) if record is not None]
+    newest = max(records, key=_rank, default=None)
+    if newest is None or isinstance(newest, Release):
+        return None, newest
+    return newest, None
+
+
+def _rank(record: Hold | LevelOrder | Release) -> tuple[float, int, int]:
+    """Return what grows from older to newer records; an expiry is just newer than its order."""
+    if not isinstance(record, Release):
+        return record.at, record.epoch, 1
+    return (record.at, record.epoch, 0) if record.of is None else (*record.of, 2)
+
+
+def _ends(known: ControlState, shown: ControlState, holds: Mapping[str, Hold]) -> dict[str, float]:
+    """Return when the last `off` of each flag ended, given the holds that stand."""
+    found = _latest(known.off_ended, shown.off_ended)
+    for one, other in ((known, shown), (shown, known)):
+        for name, hold in one.holds.items():
+            if not is_off(hold) or is_off(holds.get(name)):
+                continue
+            end = other.off_ended.get(name, 0.0)
+            if end < hold.at or end <= one.off_ended.get(name, 0.0):  # that of an earlier one
+                found[name] = max(found.get(name, 0.0), shown.now)
+    return found
+
+
+def is_off(hold: Hold | None) -> bool:
+    """Whether there is a hold, and it is an `off`."""
+    return hold is not None and hold.mode is HoldMode.OFF
 
 
 def _verdicts(known: ControlState, shown: ControlState) -> dict[str, FleetVerdict]:
@@ -223,12 +255,6 @@ def _verdicts(known: ControlState, shown: ControlState) -> dict[str, FleetVerdic
                 }
             )
     return found
-
-
-def _later(known: _DatedT | None, shown: _DatedT | None) -> _DatedT | None:
-    if known is None or shown is None:
-        return known or shown
-    return shown if (shown.at, shown.epoch) > (known.at, known.epoch) else known
 
 
 def _latest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

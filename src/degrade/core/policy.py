@@ -16,7 +16,7 @@ The defaults:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -27,6 +27,9 @@ __all__ = ("QUANTILES", "SLA", "Limit", "Recovery")
 
 QUANTILES: dict[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Name of a latency limit to the share of calls that must be at least as fast."""
+
+_LEAST, _MOST = 1e-9, 0.999_999
+"""Between them lies a share of errors; beyond them no number of calls is evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,9 @@ class SLA:
 
     Args:
         p50, p90, p95, p99, p999: The latency that this share of the calls must not exceed.
-        errors: The share of calls that may fail.
+        errors: The share of calls that may fail, from 1e-9 to 0.999999.
         over: Length of the window.
-        min_bad: Bad calls below which nothing is concluded, at least 1.
+        min_bad: Bad calls below which nothing is concluded, from 1 to 1,000,000.
         confidence: How unlikely chance alone must be before a window counts as a breach.
 
     Raises:
@@ -102,18 +105,22 @@ class SLA:
                 )
             fastest, fastest_name = limit_s, name
         allowed = None if errors is None else ratio(errors, what="SLA(errors=)")
-        if allowed is not None and not 0 < allowed < 1:
+        if allowed is not None and not _LEAST <= allowed <= _MOST:
             raise _bad(
-                f'SLA(errors={errors!r}): must lie between 0 and 1, such as "5%"; '
-                "a share of zero cannot be told from chance"
+                f'SLA(errors={errors!r}): must lie between {_LEAST:.0e} and {_MOST}, such as "5%"; '
+                "a share of nearly none or nearly all cannot be told from chance"
             )
         if allowed is None and not fastest_name:
             raise _bad('SLA() has no limit; give at least one, such as SLA(p99="250ms")')
         over_s = seconds(over, what="SLA(over=)")
         if not 1 <= over_s <= 3_600:
             raise _bad(f"SLA(over={over!r}): a window lasts from 1s to 1h")
-        if isinstance(min_bad, bool) or not isinstance(min_bad, int) or min_bad < 1:
-            raise _bad(f"SLA(min_bad={min_bad!r}): must be a whole number, at least 1")
+        if (
+            isinstance(min_bad, bool)
+            or not isinstance(min_bad, int)
+            or not 1 <= min_bad <= 1_000_000
+        ):
+            raise _bad(f"SLA(min_bad={min_bad!r}): must be a whole number, from 1 to 1000000")
         sure = ratio(confidence, what="SLA(confidence=)")
         if not 0.5 <= sure < 1:
             raise _bad(f"SLA(confidence={confidence!r}): must be at least 0.5 and below 1")
@@ -175,6 +182,8 @@ class Recovery:
         step_calls: int = 5,
         flaps_per_hour: int = 6,
     ) -> None:
+        if isinstance(steps, str) or not isinstance(steps, Iterable):
+            raise _bad(f"Recovery(steps={steps!r}): write a list of shares, such as [0.05, 0.5, 1]")
         shares = tuple(ratio(step, what="Recovery(steps=)") for step in steps)
         growing = all(low < high for low, high in pairwise(shares))
         if not shares or shares[0] <= 0 or shares[-1] != 1 or not growing:

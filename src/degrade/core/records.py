@@ -94,6 +94,8 @@ class Release(_Record):
     Attributes:
         now: The operator asked for full traffic at once, without recovery steps.
         expired: It ended by its own time, not by a release.
+        of: `at` and `epoch` of the order that expired; None when it was released, and in what
+            releases wrote that do not know this.
     """
 
     actor: str
@@ -102,6 +104,7 @@ class Release(_Record):
     epoch: int
     now: bool = False
     expired: bool = False
+    of: tuple[float, int] | None = None
 
 
 class FleetVerdict(_Record):

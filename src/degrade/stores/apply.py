@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from degrade.core.agreement import is_off
 from degrade.core.records import (
     ControlState,
     Event,
@@ -30,7 +31,6 @@ from degrade.core.records import (
     LevelOrder,
     Release,
 )
-from degrade.core.words import HoldMode
 from degrade.errors import ConfigError
 from degrade.ports import Change, Draft
 
@@ -151,7 +151,7 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
             holds[flag] = after
             released.pop(flag, None)
             log(flag, {"hold": _dump(after), "replaced": _dump(before)})
-        if _is_off(before) and not _is_off(after):
+        if is_off(before) and not is_off(after):
             off_ended[flag] = now
 
     level, level_released = state.level, state.level_released
@@ -203,8 +203,9 @@ def apply_sweep(state: ControlState, head: Head, instance: str, *, now: float) -
 
     def tombstone(order: Hold | LevelOrder) -> Release:
         return Release(
-            actor=AUTOMATION, reason=f"time over: {order.reason}", at=now, epoch=epoch, expired=True
-        )
+            actor=AUTOMATION, reason=f"time over: {order.reason}", at=now, epoch=epoch,
+            expired=True, of=(order.at, order.epoch),
+        )  # fmt: skip
 
     drafts = [draft("expired", flag, hold, "hold") for flag, hold in over.items()]
     update: dict[str, Any] = {
@@ -215,7 +216,7 @@ def apply_sweep(state: ControlState, head: Head, instance: str, *, now: float) -
             state.released | {flag: tombstone(hold) for flag, hold in over.items()}, now
         ),
         "off_ended": state.off_ended
-        | {flag: hold.until for flag, hold in over.items() if _is_off(hold)},
+        | {flag: hold.until for flag, hold in over.items() if is_off(hold)},
     }
     if level is not None and level_over:
         drafts.append(draft("level_expired", None, level, "level"))
@@ -257,10 +258,6 @@ def _new_hold(
     if before is None or ended(before, now):
         return None
     return before.model_copy(update={"until": asked.until, "epoch": epoch})
-
-
-def _is_off(hold: Hold | None) -> bool:
-    return hold is not None and hold.mode is HoldMode.OFF
 
 
 def _recent(released: Mapping[str, Release], now: float) -> dict[str, Release]:

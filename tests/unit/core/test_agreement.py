@@ -8,6 +8,7 @@ from degrade.core.agreement import (
     Life,
     Standing,
     change_id,
+    contains,
     judged,
     lineage_of,
     merged,
@@ -85,6 +86,12 @@ def test_a_store_that_went_another_way_is_restored_whatever_its_epoch(known, sho
     assert judged(known, shown, trail=("5-xx",)) is expected
 
 
+def test_a_trail_with_the_newest_change_of_another_contains_it():
+    assert contains(SHOWN, ("3-xx", "5-bb"))
+    assert not contains(SHOWN, ("5-bb", "6-xx"))
+    assert not contains(SHOWN, ())
+
+
 def test_a_trail_is_of_the_newest_changes_of_all():
     assert trail_of(SHOWN, ("10-dd", "5-xx"), ()) == ("4-aa", "5-bb", "5-xx", "6-cc", "10-dd")
     long = [change_id(number, f"{number:064x}") for number in range(1, TRAIL_CAP + 5)]
@@ -112,6 +119,10 @@ def at(when: float, epoch: int = 1, mode: str = "degraded"):
 
 def end(when: float, epoch: int = 1) -> Release:
     return Release(actor="ana", reason="fixed", at=when, epoch=epoch)
+
+
+def expiry(when: float, of: tuple[float, int] | None, epoch: int = 1) -> Release:
+    return end(when, epoch).model_copy(update={"expired": True, "of": of})
 
 
 def state(incarnation="I", epoch=1, **parts) -> ControlState:
@@ -146,6 +157,32 @@ def test_of_every_flag_the_newest_record_wins(known, shown, holds, released):
     assert set(found.released) == released
 
 
+@pytest.mark.parametrize(
+    ("order", "release", "stands"),
+    [
+        (at(10, 5), expiry(60, (10, 5)), False),  # that one expired
+        (at(10, 8), expiry(60, (10, 5)), True),  # it was extended
+        (at(50, 8), expiry(60, (10, 5)), True),  # ordered while the other one stood
+        (at(9, 8), expiry(60, (10, 5)), False),
+        (at(10, 8), expiry(60, None), False),  # written by another release
+    ],
+)
+def test_an_expiry_ends_only_what_expired(order, release: Release, stands: bool):
+    for known, shown in (
+        (state(holds={"a": order}), state("J", released={"a": release})),
+        (state(released={"a": release}), state("J", holds={"a": order})),
+    ):
+        found = merged(known, shown)
+        assert ("a" in found.holds, "a" in found.released) == (stands, not stands)
+
+
+def test_a_release_is_newer_than_the_expiry_of_what_came_before_it():
+    one, other = end(55, 9), expiry(60, (10, 5), 9)
+    for known, shown in ((one, other), (other, one)):
+        found = merged(state(released={"a": known}), state("J", released={"a": shown}))
+        assert found.released == {"a": one}
+
+
 def test_the_newest_order_of_a_level_wins_or_its_release():
     older, newer = order(2).model_copy(update={"at": 1.0}), order(3).model_copy(update={"at": 2.0})
     assert merged(state(level=newer), state("J", level=older)).level == newer
@@ -164,6 +201,42 @@ def test_the_epoch_rises_above_both_and_no_end_of_an_off_is_forgotten():
     assert found.epoch == 10
     assert merged(state(epoch=9), state("J", epoch=4)).epoch == 10
     assert found.off_ended == {"a": 1.0, "b": 5.0, "c": 2.0}
+
+
+OFF = {"a": at(10, mode="off")}
+
+
+@pytest.mark.parametrize(
+    ("holder", "other", "ended"),
+    [
+        ({"holds": OFF}, {"holds": {"a": at(20)}}, 100.0),
+        ({"holds": OFF}, {"released": {"a": end(20)}}, 100.0),
+        # the end is known
+        ({"holds": OFF}, {"holds": {"a": at(20)}, "off_ended": {"a": 15.0}}, 15.0),
+        # that was an earlier one, or before it went on
+        ({"holds": OFF}, {"holds": {"a": at(20)}, "off_ended": {"a": 9.0}}, 100.0),
+        (
+            {"holds": OFF, "off_ended": {"a": 15.0}},
+            {"holds": {"a": at(20)}, "off_ended": {"a": 15.0}},
+            100.0,
+        ),
+        # the clock of another server was ahead
+        (
+            {"holds": OFF, "off_ended": {"a": 101.0}},
+            {"holds": {"a": at(20)}, "off_ended": {"a": 101.0}},
+            101.0,
+        ),
+        # it goes on
+        ({"holds": OFF}, {"holds": {"a": at(9)}}, None),
+        ({"holds": OFF}, {"holds": {"a": at(20, mode="off")}}, None),
+        ({"holds": OFF}, {}, None),
+        # it was none
+        ({"holds": {"a": at(10)}}, {"released": {"a": end(20)}}, None),
+    ],
+)
+def test_an_off_that_ends_by_a_merge_leaves_its_end(holder, other, ended: float | None):
+    for known, shown in ((holder, other), (other, holder)):
+        assert merged(state(**known), state("J", **shown)).off_ended.get("a") == ended
 
 
 def verdict(number: int, **more: object) -> FleetVerdict:

@@ -81,11 +81,11 @@ def test_an_sla_reads_as_a_sentence() -> None:
                 {"errors": errors},
                 "bad-policy",
                 (
-                    f'SLA(errors={errors!r}): must lie between 0 and 1, such as "5%"; '
-                    "a share of zero cannot be told from chance"
+                    f'SLA(errors={errors!r}): must lie between 1e-09 and 0.999999, such as "5%"; '
+                    "a share of nearly none or nearly all cannot be told from chance"
                 ),
             )
-            for errors in (0, "100%")
+            for errors in (0, 9e-10, 0.9999999, "100%")
         ),
         *(
             (
@@ -99,9 +99,9 @@ def test_an_sla_reads_as_a_sentence() -> None:
             (
                 {"p99": 1, "min_bad": min_bad},
                 "bad-policy",
-                f"SLA(min_bad={min_bad!r}): must be a whole number, at least 1",
+                f"SLA(min_bad={min_bad!r}): must be a whole number, from 1 to 1000000",
             )
-            for min_bad in (0, -3, 2.5, True, "3")
+            for min_bad in (1_000_001, 0, -3, 2.5, True, "3")
         ),
         *(
             (
@@ -206,6 +206,14 @@ def test_a_recovery_keeps_what_it_is_given() -> None:
                 f"Recovery(steps={steps!r}): shares must grow from above 0 to exactly 1",
             )
             for steps in ((), (0.5,), (0, 1), (0.5, 0.5, 1), (0.6, 0.5, 1), (0.1, 0.9), (1, 1))
+        ),
+        *(
+            (
+                {"steps": steps},
+                "bad-policy",
+                f"Recovery(steps={steps!r}): write a list of shares, such as [0.05, 0.5, 1]",
+            )
+            for steps in (0.5, None, "5%")
         ),
         *(
             (

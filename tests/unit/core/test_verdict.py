@@ -290,3 +290,13 @@ def test_a_judge_and_what_it_said_show_themselves():
     assert (verdict.totals, verdict.newest) == ((3, 3), [(3, 3)])
     assert verdict.judge is judge
     assert judge.sla == SLA(errors="5%")
+
+
+@pytest.mark.parametrize("errors", [1e-9, 0.999_999])
+@pytest.mark.parametrize("min_bad", [1, 1_000_000])
+@pytest.mark.parametrize("confidence", [0.5, 1 - 1e-16])
+def test_every_policy_that_is_accepted_can_be_judged_and_explained(errors, min_bad, confidence):
+    judge = Judge(SLA(errors=errors, min_bad=min_bad, confidence=confidence))
+    assert not judge.judge((0, 0)).breach
+    (finding,) = judge.findings((10**10, 10**9), [])
+    assert (finding.to_clear or finding.to_breach or 0) > 0

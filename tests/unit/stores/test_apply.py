@@ -10,7 +10,7 @@ import pytest
 from degrade.errors import ConfigError
 from degrade.stores.apply import broken_links, digest, event_id, sequence
 from degrade.stores.memory import MemoryStore
-from degrade.testing.store_records import change, draft, hold
+from degrade.testing.store_records import change, draft, hold, order
 
 
 @pytest.fixture
@@ -55,3 +55,22 @@ def test_ids_sort_as_their_numbers_and_may_be_written_short():
 def test_what_is_no_id_is_refused(since):
     with pytest.raises(ConfigError, match="not an event id"):
         sequence(since)
+
+
+def test_the_tombstone_of_what_expired_names_it(clock):
+    store = MemoryStore(clock=clock)
+    until = clock.wall() + 5
+    store.change(change("level", level=order(2, until=until), feed=hold(until=until)))
+    clock.advance(1)
+    store.change(change("extended", feed=hold(until=until + 5)))
+    held, level = store.read().holds["feed"], store.read().level
+    clock.advance(20)
+    store.sweep("i-1")
+    state = store.read()
+    assert level is not None
+    assert state.level_released is not None
+    assert state.released["feed"].of == (held.at, held.epoch) == (until - 5, 2)
+    assert state.level_released.of == (level.at, level.epoch)
+    store.change(change(feed=hold()))
+    store.change(change("released", feed=None))
+    assert store.read().released["feed"].of is None

@@ -51,6 +51,8 @@ log = logging.getLogger("degrade.stores")
 
 _LATE_S = 2.0
 """How long a write may be under way, seconds of server time."""
+_APART_S = 0.5
+"""A store went back when two readings so far apart say so, or two on the way to a write."""
 _TRIES = 60
 _LONGEST_WAIT_S = 0.05
 
@@ -93,7 +95,7 @@ class Ledger:
         self._known_at = float("-inf")
         self._heard: hints.Heard | None = None
         self._given: tuple[str, int] | None = None
-        self._strikes = 0
+        self._back_at: float | None = None
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
         follow_forks(self)
@@ -139,7 +141,7 @@ class Ledger:
         for attempt in range(_TRIES):
             known, asked_at = self._latest(), self._clock.monotonic()
             found = self._filled(self._look(), known)
-            standing = self._judge(known, found)
+            standing = self._judge(known, found, to_write=to_write)
             if standing is Standing.TAKE and not found.by_hand:
                 return self._learn(found, asked_at)
             if standing is Standing.BACK and known is not None:
@@ -170,11 +172,7 @@ class Ledger:
         keys = self._keys
         clock, holds, marks = self._link.read(
             keys.control,
-            [
-                ("TIME",),
-                ("HGETALL", keys.holds),
-                ("HMGET", keys.control, *MARKS),
-            ],
+            [("TIME",), ("HGETALL", keys.holds), ("HMGET", keys.control, *MARKS)],
         )
         self.note_time(_seconds(clock))
         wanted = [known.control.get(mark) for mark in MARKS]
@@ -267,7 +265,7 @@ class Ledger:
     @property
     def _in_doubt(self) -> bool:
         """Whether what was read last may be less than what is in force."""
-        return self._heard is not None or self._strikes > 0
+        return self._heard is not None or self._back_at is not None
 
     def _latest(self) -> View | None:
         """Return what was read last, and heard since: a store that shows less has lost it."""
@@ -306,12 +304,14 @@ class Ledger:
                 records[flag] = record
         return replace(found, state=found.state.model_copy(update=update))
 
-    def _judge(self, known: View | None, found: View) -> Standing:
+    def _judge(self, known: View | None, found: View, *, to_write: bool) -> Standing:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
         trail = known.life.trail if known else ()
         standing = judged(before, found.life, trail=trail)
-        self._strikes = self._strikes + 1 if standing is Standing.BACK else 0
-        return standing if self._strikes < 2 else Standing.RESTORE
+        now, first = self._clock.monotonic(), self._back_at
+        self._back_at = (now if first is None else first) if standing is Standing.BACK else None
+        sure = first is not None and (to_write or now - first >= _APART_S)
+        return Standing.RESTORE if standing is Standing.BACK and sure else standing
 
     def _learn(self, found: View, asked_at: float) -> ControlState:
         """Take what was read, unless what is known was read later."""
@@ -329,7 +329,7 @@ class Ledger:
                     asked_at > heard.at or found.state.epoch >= heard.state.epoch
                 ):
                     self._heard = None
-        self._strikes = 0
+        self._back_at = None
         return found.state.model_copy(update={"now": self.now()})
 
     def _settle(self, known: View | None, found: View, standing: Standing) -> View | None:

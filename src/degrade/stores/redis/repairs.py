@@ -8,8 +8,9 @@ restored   a life was lost: the next one, with everything that is known of it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from degrade.core.agreement import lineage_of, merged
+from degrade.core.agreement import contains, is_off, lineage_of, merged
 from degrade.core.records import ControlState, Event, Hold, Release
 from degrade.ports import Change, Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts, apply_change
@@ -80,7 +81,11 @@ def restored(
     )
     heads = (found.head, Head() if known is None else known.head, logged)
     head = max(heads, key=lambda end: end.seq)
-    update = {"incarnation": incarnation, "now": now, "not_before": now + NOT_BEFORE_S}
+    update: dict[str, Any] = {
+        "incarnation": incarnation, "now": now, "not_before": now + NOT_BEFORE_S,
+    }  # fmt: skip
+    if known is not None and contains(found.life.trail, known.life.trail):
+        update["verdicts"] = found.state.verdicts  # those that are known and not there are over
     state = merged(last, found.state).model_copy(update=update)
     draft = Draft(
         type="restored",
@@ -96,15 +101,17 @@ def restored(
 def in_force(known: View) -> ControlState:
     """Return what is known, with what a hand wrote and nobody could adopt, as of its reading."""
     state = known.state
-    holds, released = dict(state.holds), dict(state.released)
+    holds, released, off_ended = dict(state.holds), dict(state.released), dict(state.off_ended)
     for flag, hold in known.by_hand.items():
+        if is_off(holds.get(flag)) and not is_off(hold):
+            off_ended[flag] = state.now
         if hold is not None:
             holds[flag] = hold
         elif holds.pop(flag, None) is not None:
             released[flag] = Release(
                 actor=BY_HAND, reason=NO_REASON, at=state.now, epoch=state.epoch
             )
-    return state.model_copy(update={"holds": holds, "released": released})
+    return state.model_copy(update={"holds": holds, "released": released, "off_ended": off_ended})
 
 
 def lost(known: View | None, found: View) -> str:

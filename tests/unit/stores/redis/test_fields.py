@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from degrade.core.records import ControlState
+from degrade.core.records import ControlState, FleetVerdict
 from degrade.core.words import HoldMode
 from degrade.stores.apply import Head, Written, apply_change
 from degrade.stores.redis.fields import (
@@ -16,7 +16,7 @@ from degrade.stores.redis.fields import (
     commands_of,
     view,
 )
-from degrade.stores.redis.repairs import adopted, begun, restored
+from degrade.stores.redis.repairs import adopted, begun, in_force, restored
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0
@@ -206,6 +206,31 @@ def test_words_of_a_hand_win_over_what_is_restored():
         mended, adopted(mended.state, mended.head, mended.by_hand, writer="h/1", now=NOW)
     )
     assert standing(after.state) == {"feed": "degraded", "b": "off"}
+
+
+def judged(before: View, **verdicts: FleetVerdict) -> View:
+    """Return the view after the fleet came to these verdicts, and to no others."""
+    state = before.state
+    update = {"epoch": state.epoch + 1, "verdicts": verdicts}
+    return stored(before, Written(state.model_copy(update=update), (), before.head))
+
+
+def test_a_verdict_that_was_over_does_not_come_back_when_a_key_is_lost():
+    known = judged(a_life(), feed=FleetVerdict(id=1, at=NOW, cause="p99", voters=2, live=3))
+    over = judged(known)
+    for found, stand in ((seen({}, over.control), set()), (seen(over.holds, {}), {"feed"})):
+        written, _ = restored(known, found, Head(), incarnation="J", writer="h/1", now=NOW)
+        assert written.state.verdicts.keys() == stand  # without its trail nothing can be told
+
+
+@pytest.mark.parametrize(
+    ("word", "ended"), [(None, {"feed": NOW}), (b"degraded", {"feed": NOW}), (b"off", {})]
+)
+def test_a_hand_that_ends_an_off_ends_it_also_where_nobody_could_adopt_that(word, ended):
+    life = a_life(change(feed=hold("off")))
+    desk = {name: body for name, body in life.holds.items() if name != "feed"}
+    known = seen(desk if word is None else desk | {"feed": word}, life.control)
+    assert in_force(known).off_ended == ended
 
 
 # ------------------------------------------------------------------ other releases
