@@ -36,7 +36,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
 
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 from degrade.core.words import HoldMode
@@ -97,7 +96,7 @@ class Life:
         return first is not None and first == second and self.epoch is not None
 
 
-RecordT = TypeVar("RecordT", Hold, LevelOrder)
+_Dated = Hold | LevelOrder | Release
 
 
 def judged(known: tuple[str, int] | None, shown: Life, *, trail: Collection[str] = ()) -> Standing:
@@ -177,45 +176,37 @@ def merged(known: ControlState, shown: ControlState) -> ControlState:
         The state; `incarnation` is left to the caller, `now` is that of `shown`.
     """
     names = {*known.holds, *known.released, *shown.holds, *shown.released}
-    holds: dict[str, Hold] = {}
-    released: dict[str, Release] = {}
-    for name in sorted(names):
-        hold, release = _newest(
-            (known.holds.get(name), known.released.get(name)),
-            (shown.holds.get(name), shown.released.get(name)),
+    newest = {
+        name: _newest(
+            known.holds.get(name),
+            known.released.get(name),
+            shown.holds.get(name),
+            shown.released.get(name),
         )
-        if hold is not None:
-            holds[name] = hold
-        elif release is not None:
-            released[name] = release
-    level, level_released = _newest(
-        (known.level, known.level_released), (shown.level, shown.level_released)
-    )
+        for name in sorted(names)
+    }
+    holds = {name: record for name, record in newest.items() if isinstance(record, Hold)}
+    released = {name: record for name, record in newest.items() if isinstance(record, Release)}
+    level = _newest(known.level, known.level_released, shown.level, shown.level_released)
     return shown.model_copy(
         update={
             "epoch": max(known.epoch, shown.epoch) + 1,
             "holds": holds,
             "released": released,
-            "level": level,
-            "level_released": level_released,
+            "level": level if isinstance(level, LevelOrder) else None,
+            "level_released": level if isinstance(level, Release) else None,
             "off_ended": _ends(known, shown, holds),
             "verdicts": _verdicts(known, shown),
         }
     )
 
 
-def _newest(
-    known: tuple[RecordT | None, Release | None], shown: tuple[RecordT | None, Release | None]
-) -> tuple[RecordT | None, Release | None]:
-    """Return the order, or the release, that is newest; the known one between equals."""
-    records = [record for record in (*known, *shown) if record is not None]
-    newest = max(records, key=_rank, default=None)
-    if newest is None or isinstance(newest, Release):
-        return None, newest
-    return newest, None
+def _newest(*records: _Dated | None) -> _Dated | None:
+    """Return the order, or the release, that is newest; the first of equals."""
+    return max((record for record in records if record is not None), key=_rank, default=None)
 
 
-def _rank(record: Hold | LevelOrder | Release) -> tuple[float, int, int]:
+def _rank(record: _Dated) -> tuple[float, int, int]:
     """Return what grows from older to newer records; an expiry is just newer than its order."""
     if not isinstance(record, Release):
         return record.at, record.epoch, 1
