@@ -209,6 +209,28 @@ def test_two_readings_in_a_row_do_not_make_a_store_go_back(servers: Servers):
     assert standing(servers.store().read()) == {"feed": "off"}
 
 
+def test_what_a_hand_wrote_does_not_undo_what_a_hint_told_since(servers: Servers):
+    listening, operator = servers.store(), servers.store()
+    operator.change(change(ads=hold("degraded")))
+    server = servers.network.primary
+    server.write([("HSET", KEYS.holds, "feed", "degraded")])
+    transact = server.transact
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise StoreError("read-only")
+
+    server.transact = refused  # type: ignore[method-assign, assignment]
+    assert standing(listening.read()) == {"ads": "degraded", "feed": "degraded"}
+    server.transact = transact  # type: ignore[method-assign]
+    operator.read()
+    servers.hear(listening)  # adopted
+    operator.change(change(feed=hold("off")))
+    servers.hear(listening)
+    server.wipe()
+    servers.clock.advance(1)
+    assert polled(servers, listening) == {"ads": "degraded", "feed": "off"}
+
+
 def test_an_own_change_acts_here_though_nothing_can_be_read_after_it(servers: Servers):
     store = servers.store()
     heard: list[ControlState | None] = []

@@ -218,4 +218,10 @@ class Heard:
         life = self._read.life
         changes = [change_id(hint.epoch, hint.change) for hint in self._changes if hint.change]
         trail = trail_of(life.trail, changes)
-        return replace(self._read, state=self.state, life=replace(life, trail=trail))
+        named = {hint.flag for hint in self._changes}  # what a hand wrote for them was adopted
+        return replace(
+            self._read,
+            state=self.state,
+            life=replace(life, trail=trail),
+            by_hand={flag: hold for flag, hold in self._read.by_hand.items() if flag not in named},
+        )
