@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.children import run
+from tests.servers.redis_server import RedisServer
 
 pytestmark = [pytest.mark.real]
 
-FEED = """
+FORK = """
 def in_a_child(body):
     "Fork, run the body in the child, and wait for it; an exception or a hang is told."
     sys.stdout.flush()
@@ -31,7 +32,11 @@ def in_a_child(body):
     _, status = os.waitpid(pid, 0)
     if status:
         raise SystemExit(f"the child ended with {status}")
+"""
 
+FEED = (
+    FORK
+    + """
 def ours():
     return sorted(t.name for t in threading.enumerate() if t.name.startswith("degrade"))
 
@@ -48,6 +53,7 @@ for _ in range(10):
     feed()
 until(lambda: len(ours()) == 2)
 """
+)
 
 
 def test_a_child_has_its_own_identity_threads_and_figures(tmp_path: Path):
@@ -315,6 +321,46 @@ tell(codes=codes, parent=current().instance)
     assert done.all["codes"] == [0, 0, 0]
     children = {line["child"] for line in done.told if "child" in line}
     assert len(children | {done.all["parent"]}) == 4
+
+
+def test_children_draw_lots_of_their_own(redis_server: RedisServer, tmp_path: Path):
+    """Else all workers of a preloaded server try again, and connect anew, at the same moments."""
+    done = run(
+        FORK
+        + """
+def drawn():
+    store = current().store
+    store.read()
+    return {"jitter": current()._rng.random(), "id": store._ledger._rng.getrandbits(128),
+            "age": store._link._made._oldest_s}
+
+drawn()
+for _ in range(3):
+    in_a_child(lambda: tell(**drawn()))
+tell(**drawn())
+""",
+        tmp_path,
+        DEGRADE_STORE=redis_server.url,
+    )
+    assert done.code == 0, done.stderr
+    for name in ("jitter", "id", "age"):
+        assert len({line[name] for line in done.told}) == 4, name
+
+
+def test_a_seed_that_was_given_is_kept_in_a_child(tmp_path: Path):
+    done = run(
+        FORK
+        + """
+import random
+
+with Runtime(threads="manual", rng=random.Random(7)) as runtime:
+    in_a_child(lambda: tell(child=runtime._rng.random()))
+    tell(parent=runtime._rng.random())
+""",
+        tmp_path,
+    )
+    assert done.code == 0, done.stderr
+    assert done.all["child"] == done.all["parent"]
 
 
 def test_many_forks_leave_nothing_behind(tmp_path: Path):

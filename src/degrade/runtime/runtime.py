@@ -102,6 +102,7 @@ class Runtime:
         self.newsworthy, self.busy = True, False
         self.troubles = Troubles(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
+        self._own_rng = rng is None
         self._rng = random.Random() if rng is None else rng
         self.saver = saver_for(self, saved, self._rng)
         self._lock = threading.RLock()
@@ -394,6 +395,8 @@ class Runtime:
         """Begin anew in a forked child: own identity, locks, queues and threads; orders stay."""
         if self._before is not None:
             self._before.reborn()
+        if self._own_rng:
+            self._rng.seed()
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
         self._lock = threading.RLock()

@@ -60,7 +60,7 @@ class RedisLink:
             timeout = address.timeout_s or _TIMEOUT
         self._timeout_s = seconds(timeout, what="timeout")
         self._route = route_of(address, timeout_s=self._timeout_s)
-        self._oldest_s = random.uniform(0.8, 1.0) * OLDEST_S
+        self._oldest_s = OLDEST_S
         self._lock = threading.Lock()
         self._wires: dict[Place, Wire] = {}
         self._dialings: dict[Place | None, Dialing] = {}
@@ -232,6 +232,7 @@ class RedisLink:
     def _keep(self, wire: Wire) -> None:
         old = self._wires.get(wire.place)
         self._wires[wire.place] = wire
+        self._oldest_s = random.uniform(0.8, 1.0) * OLDEST_S  # here, where children draw their own
         self._looked_at = time.monotonic()  # who made it has just asked
         if old is not None:
             old.close()

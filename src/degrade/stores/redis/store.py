@@ -78,7 +78,7 @@ class RedisStore:
             clock=SystemClock() if clock is None else clock,
             server_time=server_time,
             writer=lambda: f"{socket.gethostname()}/{os.getpid()}",
-            rng=random.Random() if rng is None else rng,
+            rng=random.SystemRandom() if rng is None else rng,  # which no child inherits
         )
         self.fleet = RedisFleet(link, self._keys, self._ledger)
         self.blobs: Blobs | None = RedisBlobs(link, namespace=namespace)
