@@ -216,3 +216,29 @@ def test_what_was_queued_is_delivered_before_the_end(tmp_path: Path):
         f"sqlite:///{path}",
     )
     assert check.all == {"types": [["sick", "transition"]], "instances": 0}, check.stderr
+
+
+INSTANCES = """
+from degrade.settings import open_store
+store = open_store(sys.argv[1])
+tell(instances=[(item.id, sorted(item.flags)) for item in store.instances()])
+store.close()
+"""
+
+LATE = """
+import atexit
+atexit.register(lambda: [(time.sleep(0.6), feed()) for _ in range(3)])
+"""
+
+
+@pytest.mark.parametrize("late", ["", LATE], ids=["at once", "with calls at exit"])
+@pytest.mark.parametrize("threads", ["background", "inline"])
+def test_a_process_that_ended_is_no_instance_any_more(threads: str, late: str, tmp_path: Path):
+    store = f"sqlite:///{tmp_path}/state.db"
+    program = (
+        late + FEED + INSTANCES.replace("tell", "until(lambda: feed() and store.instances())\ntell")
+    )
+    done = run(program + END, tmp_path, store, DEGRADE_STORE=store, DEGRADE_THREADS=threads)
+    assert (done.code, done.stderr) == (0, "")
+    assert [flags for _, flags in done.all["instances"]] == [["feed"]]
+    assert run(INSTANCES, tmp_path, store).all == {"instances": []}

@@ -116,7 +116,7 @@ class Runtime:
         self._before: Runtime | None = None
         self._inline_at = 0.0
         self.heartbeat = Heartbeat(self)
-        self._asleep = threads == "background"
+        self._asleep = threads != "manual"
         self.store.subscribe(self._own_change)
 
     # ------------------------------------------------------------------ flags
@@ -180,10 +180,11 @@ class Runtime:
             if not self._asleep or self._closed:
                 return
             try:
-                self._ticker = Ticker(self)
-                self._ticker.start()
-                if not self._courier.alive:
-                    self._courier.start()
+                if self.threads == "background":
+                    self._ticker = Ticker(self)
+                    self._ticker.start()
+                    if not self._courier.alive:
+                        self._courier.start()
             except RuntimeError:
                 self.troubles.note("no_thread")
                 self.threads = "inline"
@@ -234,7 +235,8 @@ class Runtime:
         try:
             self._inline_at = now
             self.tick()
-            self._courier.carry()
+            if not self._closed:  # else it would be back after its goodbye
+                self._courier.carry()
         except Exception:  # noqa: BLE001 - the call that ticks must not notice
             self.troubles.note("tick")
         finally:
@@ -404,7 +406,7 @@ class Runtime:
         self.tier.after_fork()
         self.asker = self.asker and asker_for(self, self.asker.wait_s)
         self._ticker = self._listener = None
-        self._asleep = self.threads == "background"
+        self._asleep = self.threads != "manual"
         self.heartbeat.undeclared = self.newsworthy = True
         parents = self._watches
         self._watches = {}

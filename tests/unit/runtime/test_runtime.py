@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from typing import Literal
 
 import pytest
 
@@ -288,6 +289,24 @@ def test_a_store_that_breaks_at_the_goodbye_is_no_matter():
     with Runtime(Rude()) as runtime:
         degradable("feed")(Sick())()
     assert runtime.troubles.counts["store"] == 1
+
+
+@pytest.mark.parametrize("threads", ["background", "inline"])
+def test_a_runtime_that_nobody_called_says_no_goodbye(threads: Literal["background", "inline"]):
+    said: list[str] = []
+
+    class Noted(MemoryStore):
+        shared = True
+
+        def goodbye(self, instance: str) -> None:
+            said.append(instance)
+
+    with Runtime(Noted(), threads=threads):
+        feed = degradable("feed")(Sick())
+    assert said == []
+    with Runtime(Noted(), threads=threads) as runtime:
+        feed()
+    assert said == [runtime.instance]
 
 
 def test_a_runtime_says_what_it_is(runtime: Runtime):
