@@ -344,6 +344,22 @@ def test_a_snapshot_reaches_the_ladder_by_itself(runtime: Runtime):
         assert feed("u2") == ["none"]
 
 
+# ------------------------------------------------------------------ declarations
+
+
+def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(runtime: Runtime):
+    """Whoever holds the runtime's lock binds flags: the other order would stop both for good."""
+    known = Flag("feed")
+    decorating = threading.Thread(target=lambda: degradable(known)(lambda: "fresh"), daemon=True)
+    with runtime._lock:
+        decorating.start()
+        until(lambda: len(known.guards) == 1)
+        assert flags._registry.lock.acquire(timeout=2)
+        flags._registry.lock.release()
+    decorating.join(PATIENCE_S)
+    assert known.guards[0].watch is runtime._watches["feed"]
+
+
 # ------------------------------------------------------------------ an idle process
 
 

@@ -200,8 +200,8 @@ class Flag:
         """Add a guarded function."""
         with _registry.lock:
             self.guards.append(guard)
-            if self._watch is not None:
-                current().adopt(self)
+        if existing() is not None:
+            _adopted(self)
 
     def bind(self, watch: Watch | None) -> None:
         """Let every call go by this watch from now on."""
@@ -219,12 +219,7 @@ class Flag:
 
         A flag that was declared anew goes by the watch of the one that replaced it.
         """
-        if self._watch is not None:
-            return self._watch
-        runtime = current()
-        watch = runtime.adopt(_registry.flags.get(self.name, self))
-        self.attach(runtime.tier)
-        return watch
+        return self._watch or _adopted(self)
 
     def attach(self, tier: MemoryTier) -> None:
         """Keep the snapshots of every ladder in this tier from now on."""
@@ -324,9 +319,23 @@ def _register(new: Flag) -> None:
                 "or take another name"
             )
         _registry.flags[new.name] = new
-    runtime = existing()
-    if runtime is not None:
-        runtime.replace(old, new)
+    if old is not None:
+        old.bind(None)
+    if existing() is not None:
+        _adopted(new)
+
+
+def _adopted(flag: Flag) -> Watch:
+    """Let the current runtime adopt a flag, or what replaced it; again, if it changes meanwhile.
+
+    Never under the registry's lock: who adopts holds the runtime's, and wants that one then.
+    """
+    while True:
+        runtime = current()
+        watch = runtime.adopt(_registry.flags.get(flag.name, flag))
+        flag.attach(runtime.tier)
+        if existing() is runtime:
+            return watch
 
 
 def _same_place(old: Place, new: Place) -> bool:
