@@ -118,14 +118,17 @@ class Guard:
         return await adrive(self._rejected(self.bound(), start, result, args, kwargs))
 
     def bind(self, watch: Watch | None) -> None:
-        """Let the function and its wrapper go by this watch from now on."""
-        self.watch = watch
+        """Let the function and its wrapper go by this watch from now on.
+
+        Without one only the gate shuts: calls that have passed it still need somewhere to end.
+        """
+        gate = UNBOUND if watch is None else watch.gate
+        self.watch, watch = watch, watch or self.watch
         if watch is None:
-            self.bind_cells(UNBOUND, None, None, None, None, None)
             return
         recorder, snapshot = watch.recorder, self.snapshot
         self.bind_cells(
-            watch.gate,
+            gate,
             watch.clock,
             recorder.started,
             recorder.ended.extend,

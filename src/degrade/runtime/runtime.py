@@ -160,12 +160,7 @@ class Runtime:
         with self._lock:
             for watch in self._watches.values():
                 watch.flag.bind(None)
-
-    def replace(self, old: Flag | None, new: Flag) -> None:
-        """Adopt a flag that was declared just now, in the place of one that it replaces."""
-        if old is not None:
-            old.bind(None)
-        self.adopt(new)
+                watch.forget()
 
     # ------------------------------------------------------------------ threads
 

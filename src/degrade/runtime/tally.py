@@ -111,6 +111,10 @@ class Tally:
         """How many calls run."""
         return len(self.running) + (self._aged.total() if self._aged else 0)
 
+    def forget(self) -> None:
+        """Let go of the calls that run; ends that come all the same count as ever."""
+        self.running, self._aged = (), _NONE
+
     def expect(self, hung_after_s: float) -> None:
         """Set when a running call counts as a failure: the longest deadline of the functions."""
         self._hung_s = hung_after_s

@@ -333,6 +333,11 @@ class Watch:
         """Forget the calls that overlap a pause of the process: their times mean nothing."""
         self.floor = now
 
+    def forget(self) -> None:
+        """Let go of the calls that run: they end where their function is bound by then."""
+        self.recorder.started.clear()
+        self._tally.forget()
+
     def expect(self, deadline_s: float | None) -> None:
         """Take the deadline of one more function of this flag into account."""
         hung_after_s = deadline_s if deadline_s is not None else HUNG_AFTER_S
