@@ -10,6 +10,8 @@ from degrade.errors import ConfigError
 
 __all__ = ("checked_namespace", "redact", "sqlite_path")
 
+_SCHEME = re.compile(r"[A-Za-z+]*")
+_BEGIN = re.compile(r"([A-Za-z+]*:?/+)?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -20,8 +22,13 @@ def redact(url: str) -> str:
     anything, and `redis://u:a?b@host` looks like the port `a`.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme.lower() in ("sqlite", "memory"):
+    if scheme.partition(":")[0].lower() in ("sqlite", "memory"):
         return url
+    if not (separator and _SCHEME.fullmatch(scheme)):
+        before, at, rest = url.rpartition("@")
+        named = rest if before else _BEGIN.sub("", rest, count=1)
+        begin = "***" if before else rest.removesuffix(named)
+        return f"{begin}{at}{redact(f'x://{named}').removeprefix('x://')}"
     address, mark, query = rest.partition("?")
     user, at, host = address.rpartition("@")  # the last one: a password may contain others
     if at:
