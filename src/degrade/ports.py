@@ -18,6 +18,7 @@ from degrade.core.records import (
     Vote,
 )
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
+from degrade.errors import StoreError
 
 __all__ = (
     "Blob",
@@ -27,6 +28,7 @@ __all__ = (
     "FlagStats",
     "Fleet",
     "Keep",
+    "PartlyStoredError",
     "StatsSource",
     "Store",
 )
@@ -254,6 +256,19 @@ class Blob(NamedTuple):
     replaces: bool = True
 
 
+class PartlyStoredError(StoreError):
+    """A part of a tier is away: some snapshots were stored, and some were not.
+
+    Args:
+        message: Why.
+        left: Those that were not.
+    """
+
+    def __init__(self, message: str, *, left: Sequence[Blob]) -> None:
+        super().__init__(message)
+        self.left = tuple(left)
+
+
 class Blobs(Protocol):
     """A tier of snapshots beyond this process's memory.
 
@@ -281,6 +296,9 @@ class Blobs(Protocol):
 
         One that is larger than `limit` is left out, and so is one that `replaces` nothing where
         one is already.
+
+        Raises:
+            PartlyStoredError: Some were stored; after another error, all are to be stored again.
         """
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from degrade.errors import CodecError, StoreError
-from degrade.ports import Blob
+from degrade.ports import Blob, PartlyStoredError
 from degrade.stores.redis.blobs import RedisBlobs
 from degrade.stores.redis.client import RedisLink, link_of
 from tests.servers.cluster import Cluster
@@ -154,3 +154,48 @@ def test_in_a_cluster_snapshots_spread_over_the_nodes_in_one_batch_for_each(serv
     assert sum(sent) == 100
     assert all(blobs.get("feed", f"u{i}", within_s=1) == f"for {i}".encode() for i in range(100))
     link.close()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_dead_node_keeps_nothing_from_being_stored_on_the_others(redis_cluster: Cluster, known):
+    link = link_of(redis_cluster.url)
+    blobs = RedisBlobs(link, namespace="shop")
+    many = [blob(f"u{number}", b"new") for number in range(60)]
+    if known:
+        blobs.put([blob(one.key) for one in many])
+    dead = redis_cluster.kill_node_of(_name(many[0]))
+    for _ in range(2):  # also when it is known to be away
+        with pytest.raises(PartlyStoredError, match="cannot be reached") as caught:
+            blobs.put(many)
+        left = {one.key for one in caught.value.left}
+        assert many[0].key in left
+        assert 5 < len(left) < 40
+        for one in many:
+            if one.key not in left:
+                assert blobs.get("feed", one.key, within_s=1) == b"new"
+    redis_cluster.await_takeover(_name(many[0]), dead)
+    until(lambda: _stored(blobs, many), within_s=5, what="all, on the node that took over")
+    link.close()
+
+
+def test_when_nothing_can_be_stored_no_part_of_it_was():
+    with silent_port() as port:
+        link = link_of(f"redis+cluster://127.0.0.1:{port}")
+        began = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            RedisBlobs(link, namespace="shop").put([blob(f"u{number}") for number in range(20)])
+        assert not isinstance(caught.value, PartlyStoredError)
+        assert time.monotonic() - began < 0.3 + SOON_S
+        link.close()
+
+
+def _stored(blobs: RedisBlobs, many: list[Blob]) -> bool:
+    try:
+        blobs.put(many)
+    except StoreError:
+        return False
+    return True
+
+
+def _name(one: Blob) -> str:
+    return RedisBlobs(None, namespace="shop")._name(one.flag, one.key)  # type: ignore[arg-type] # it asks nobody

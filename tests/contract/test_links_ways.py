@@ -228,6 +228,11 @@ def keys_of_every_primary(cluster):
     return {cluster.node_of(f"k{i}").server.port: f"k{i}" for i in range(12)}
 
 
+def keys_by_slot(cluster):
+    """Return one key for each primary; that of the one which nodes name first comes first."""
+    return sorted(keys_of_every_primary(cluster).values(), key=cluster.slot_of)
+
+
 def test_in_a_cluster_each_key_is_asked_for_where_it_is(redis_cluster):
     link = link_of(redis_cluster.url)
     keys = keys_of_every_primary(redis_cluster)
@@ -268,6 +273,35 @@ def test_the_link_follows_the_nodes_of_a_cluster(redis_cluster):
     link.write("k0", [("PUBLISH", "k0", "after")])
     listener.await_message(b"after")
     listener.stop()
+    link.close()
+
+
+def test_a_frozen_node_takes_no_other_with_it(redis_cluster):
+    link = link_of(redis_cluster.url)
+    frozen, *others = keys_by_slot(redis_cluster)
+    for key in (frozen, *others):
+        assert works(link, key)
+    wires = [link._wires[link._route.known(key)] for key in others]
+    redis_cluster.node_of(frozen).server.freeze()
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            link.read(frozen, [("GET", frozen)], within_s=0.1)
+        began = time.monotonic()
+        assert [link.read(key, [("GET", key)]) for key in others] == [[b"v"], [b"v"]]
+        assert time.monotonic() - began < 0.1
+        assert [link._wires[link._route.known(key)] for key in others] == wires
+    link.close()
+
+
+def test_a_frozen_node_is_asked_last_who_serves_what(redis_cluster):
+    frozen, other, _ = keys_by_slot(redis_cluster)
+    link = link_of(redis_cluster.url)
+    assert works(link, frozen)
+    redis_cluster.node_of(frozen).server.freeze()
+    with pytest.raises(StoreError):
+        link.read(frozen, [("GET", frozen)])
+    link._route.lost(link._route.known(other))
+    assert works(link, other)
     link.close()
 
 

@@ -26,7 +26,7 @@ from degrade.core.words import Sharing
 from degrade.errors import CodecError
 from degrade.fallback.keys import Key
 from degrade.fallback.memory import Book, Capture
-from degrade.ports import Blob, Blobs
+from degrade.ports import Blob, Blobs, PartlyStoredError
 
 if TYPE_CHECKING:
     from degrade.fallback.snapshots import BoundSnapshot, Found
@@ -37,6 +37,8 @@ SEND_EVERY_S: Final = 1.0
 MOST_QUEUED: Final = 2_000
 MOST_QUEUED_BYTES: Final = 16 * 1024 * 1024
 _BATCH: Final = 200
+_LEAST: Final = 25
+"""Snapshots of a batch, as long as a part of the store takes them."""
 _BATCH_BYTES: Final = 1024 * 1024
 _MOST_REMEMBERED: Final = 10_000
 _AGAIN: Final = 50
@@ -102,7 +104,7 @@ class SharedTier:
         size = len(capture.entry.blob)
         if not capture.shared_as or not 0 < size <= self._blobs.limit:
             return
-        place = _place(capture)
+        place = _place(capture.book.flag, capture.shared_as)
         with self._lock:
             sent = self._sent.get(place)
             refresh_s = capture.entry.due - capture.entry.at
@@ -134,30 +136,21 @@ class SharedTier:
         """Send what is queued, in batches, and a little of what the store has lost.
 
         Raises:
-            StoreError: The store does not take it; what it did not take is sent later.
+            StoreError: The store does not take all of it; what it did not take is sent later.
 
         Cost:
             Blocks: one round trip a batch of 200 snapshots or 1 MB; of less after an error, which
             one that is too large for the way there may have caused.
         """
         self._next_s = self._monotonic() + SEND_EVERY_S
-        while batch := self._batch():
-            try:
-                self._put([self._blob(capture) for capture in batch.values()])
-            except BaseException:  # also an interrupt: nothing that was queued is lost
-                self._take_back(batch)
-                raise
-            with self._lock:
-                for place, made in batch.items():
-                    self._note_sent(
-                        place, _Sent(made.entry.at, made.book, made.key, made.shared_as)
-                    )
-        if again := self._again():
-            self._put(list(again.values()))
-            with self._lock:
-                for place in again:
-                    if place in self._lost:
-                        self._note_sent(place, self._lost.pop(place))
+        failure: PartlyStoredError | None = None
+        try:
+            self._send_queued()
+        except PartlyStoredError as error:
+            failure = error
+        self._send_again()
+        if failure is not None:
+            raise failure
 
     # ------------------------------------------------------------------ from the store
 
@@ -218,6 +211,45 @@ class SharedTier:
 
     # ------------------------------------------------------------------ private
 
+    def _send_queued(self) -> None:
+        while batch := self._batch():
+            left = set(batch)
+            try:
+                self._put([self._blob(capture) for capture in batch.values()])
+                left = set()
+            except PartlyStoredError as error:
+                left = {_place(blob.flag, blob.key) for blob in error.left}
+                raise
+            finally:  # also after an interrupt: nothing that was queued is lost
+                self._take_back({place: batch[place] for place in batch if place in left})
+                with self._lock:
+                    for place, made in batch.items():
+                        if place not in left:
+                            sent = _Sent(made.entry.at, made.book, made.key, made.shared_as)
+                            self._note_sent(place, sent)
+
+    def _send_again(self) -> None:
+        again = self._again()
+        if not again:
+            return
+        left = set(again)
+        try:
+            self._put(list(again.values()))
+            left = set()
+        except PartlyStoredError as error:
+            left = {_place(blob.flag, blob.key) for blob in error.left}
+            raise
+        finally:
+            with self._lock:
+                for place in again:
+                    sent = self._lost.pop(place, None)
+                    if sent is None:
+                        continue
+                    if place in left:
+                        self._lost[place] = sent  # the others first, the next time
+                    else:
+                        self._note_sent(place, sent)
+
     def _batch(self) -> dict[bytes, Capture]:
         """Take the oldest off the queue, without those that may not be sent any more."""
         now = self._monotonic()
@@ -239,6 +271,9 @@ class SharedTier:
     def _put(self, blobs: Sequence[Blob]) -> None:
         try:
             self._blobs.put(blobs)
+        except PartlyStoredError:  # the part that is away does not slow down the others
+            self._most = min(self._most, max(_LEAST, self._most // 8))
+            raise
         except BaseException:  # whatever it was, the batch may have been too large; it is raised on
             self._most = max(1, self._most // 8)
             raise
@@ -304,6 +339,6 @@ class SharedTier:
         return f"<SharedTier {len(self)} waiting, {self.waiting_bytes} bytes>"
 
 
-def _place(capture: Capture) -> bytes:
-    text = f"{capture.book.flag}\n{capture.shared_as}"
+def _place(flag: str, shared_as: str) -> bytes:
+    text = f"{flag}\n{shared_as}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from degrade.fallback.memory import MemoryTier
 from degrade.fallback.rungs import snapshot
 from degrade.fallback.shared import SharedTier
 from degrade.fallback.snapshots import BoundSnapshot
+from degrade.ports import Blob, PartlyStoredError
 from tests.shelf import Shelf
 
 
@@ -95,6 +97,40 @@ def one(shelf: Shelf, clock: ManualClock) -> Process:
 @pytest.fixture
 def other(shelf: Shelf, clock: ManualClock) -> Process:
     return Process(shelf, clock)
+
+
+class TornShelf(Shelf):
+    """A shelf in two parts, of which one may be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.torn = False
+
+    def put(self, blobs: Sequence[Blob]) -> None:
+        here = [blob for blob in blobs if not (self.torn and self.far(blob.key))]
+        super().put(here)
+        left = [blob for blob in blobs if blob not in here]
+        if not here:
+            raise StoreError("nothing was stored")
+        if left:
+            raise PartlyStoredError("a part is away", left=left)
+
+    @staticmethod
+    def far(key: str) -> bool:
+        return zlib.crc32(key.encode()) % 3 == 0
+
+
+def keep_many(process: Process, count: int) -> None:
+    for number in range(count):
+        process.memory.budget.spent(process.clock.monotonic(), -1.0)
+        process.keep([Story(number, [])], f"u{number}")
+
+
+def send(process: Process, rounds: int) -> None:
+    for _ in range(rounds):
+        process.clock.advance(1)
+        with contextlib.suppress(StoreError):
+            process.tier.send()
 
 
 # ------------------------------------------------------------------ from one process to another
@@ -176,6 +212,38 @@ def test_it_is_sent_again_slowly_and_all_of_it_through_errors(one, shelf, clock)
         assert shelf.batches[-1] <= 50
         clock.advance(1)
     assert len(shelf.bodies) == 120
+
+
+def test_a_part_that_is_away_keeps_nothing_from_the_others(clock):
+    shelf = TornShelf()
+    one = Process(shelf, clock)
+    keep_many(one, 300)
+    shelf.torn = True
+    send(one, 8)
+    assert len(shelf.bodies) > 180
+    assert not any(shelf.far(key) for _, key in shelf.bodies)
+    assert len(shelf.bodies) + len(one.tier) == 300, "only what was not stored waits"
+    shelf.torn = False
+    send(one, 1)
+    assert len(shelf.bodies) == 300
+    assert one.counts == {"sent": 300}
+
+
+def test_a_part_that_is_away_keeps_nothing_lost_from_the_others(clock):
+    shelf = TornShelf()
+    one = Process(shelf, clock)
+    keep_many(one, 300)
+    one.tier.send()
+    shelf.bodies.clear()
+    one.tier.lost()
+    shelf.torn = True
+    send(one, 20)
+    kept = len(shelf.bodies)
+    assert kept > 180
+    shelf.torn = False
+    send(one, 10)
+    assert len(shelf.bodies) == 300
+    assert not one.tier.due()
 
 
 def test_what_was_found_is_decoded_once_and_shared(one, other):

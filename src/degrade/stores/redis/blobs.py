@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from degrade.errors import CodecError, StoreError
-from degrade.ports import Blob
+from degrade.ports import Blob, PartlyStoredError
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.link import Command, Link
 
@@ -62,13 +62,20 @@ class RedisBlobs:
         return body or None
 
     def put(self, blobs: Sequence[Blob]) -> None:
-        self._link.scatter(
-            [
-                ("SET", self._name(blob.flag, blob.key), blob.body, *_how(blob))
-                for blob in blobs
-                if len(blob.body) <= self._limit and blob.keep_s >= _LEAST_S
-            ]
+        named = {
+            self._name(blob.flag, blob.key): blob
+            for blob in blobs
+            if len(blob.body) <= self._limit and blob.keep_s >= _LEAST_S
+        }
+        failed = self._link.scatter(
+            [("SET", name, blob.body, *_how(blob)) for name, blob in named.items()]
         )
+        if len(failed) == len(named) > 0:
+            raise failed[0][1]
+        if failed:
+            raise PartlyStoredError(
+                str(failed[0][1]), left=[named[str(command[1])] for command, _ in failed]
+            )
 
     def _read(self, name: str, commands: Sequence[Command], within_s: float) -> list[Any]:
         try:

@@ -87,7 +87,9 @@ class Ear:
                 failure = error
             if failure is None:
                 continue
-            self._route.lost()
+            place = self._route.known(self._channel)
+            if place is not None:
+                self._route.lost(place)
             if over():
                 return
             self._tell(failure)

@@ -43,7 +43,8 @@ class RedisLink:
 
     Guarantees:
         Every failure is a `StoreError` that says what to do and shows no secret. No call takes
-        longer than its timeout, also while another thread waits for a server or a name server.
+        longer than its timeout (`scatter`: for each server), also while another thread waits for
+        a server or a name server.
         At most two connections, in a cluster one for each primary in use and one; and one to a
         sentinel, which is asked about once a second, while calls are made, who the primary is:
         a primary that was replaced is left also when it goes on answering. Nothing is sent
@@ -105,18 +106,25 @@ class RedisLink:
             commands, self._talk(key, end, lambda wire: _checked(wire.ask(commands, end)))
         )
 
-    def scatter(self, commands: Sequence[Command]) -> None:
-        left = list(commands)
+    def scatter(self, commands: Sequence[Command]) -> list[tuple[Command, StoreError]]:
+        left, failed = list(commands), list[tuple[Command, StoreError]]()
         while left:
             key = str(left[0][1])
             place = self._route.known(key)
-            here = left[:1]
-            rest: list[Command] = []
+            here, rest = left[:1], list[Command]()
             for command in left[1:]:
                 same = place is not None and self._route.known(str(command[1])) == place
                 (here if same else rest).append(command)
-            self.write(key, here)  # where nothing was known, this has found out
             left = rest
+            try:
+                self.write(key, here)  # where nothing was known, this finds out
+            except StoreError as error:
+                left = []
+                for command in rest:
+                    known = self._route.known(str(command[1])) is not None
+                    (left if known else here).append(command)
+                failed += [(command, error) for command in here]
+        return failed
 
     def transact(
         self,
@@ -222,7 +230,8 @@ class RedisLink:
                 wire = dialing.wait(end - time.monotonic())
             except Exception:  # whatever it is, this attempt is over; it is raised again
                 del self._dialings[place]
-                self._route.lost()
+                if place is not None:
+                    self._route.lost(place)
                 raise
             if wire is None:
                 raise explained("TIMEOUT", self._address)
@@ -242,7 +251,7 @@ class RedisLink:
     def _lose(self, wire: Wire) -> None:
         self._wires.pop(wire.place, None)
         wire.close()
-        self._route.lost()
+        self._route.lost(wire.place)
 
     def _drop_all(self) -> None:
         for wire in self._wires.values():

@@ -60,8 +60,8 @@ class LateLink:
     def write(self, key: str, commands: Sequence[Command]) -> list[Any]:
         return self._link().write(key, commands)
 
-    def scatter(self, commands: Sequence[Command]) -> None:
-        self._link().scatter(commands)
+    def scatter(self, commands: Sequence[Command]) -> list[tuple[Command, StoreError]]:
+        return self._link().scatter(commands)
 
     def listen(
         self, channel: str, hear: Callable[[bytes | None], None], stopping: Callable[[], bool]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from degrade.errors import StoreError
+
 __all__ = ("Check", "Command", "Link", "Transacted", "Word")
 
 Word = str | bytes | int | float
@@ -102,10 +104,12 @@ class Link(Protocol):
         """Run commands on the server of a key in one batch that is no transaction."""
         ...
 
-    def scatter(self, commands: Sequence[Command]) -> None:
+    def scatter(self, commands: Sequence[Command]) -> list[tuple[Command, StoreError]]:
         """Run commands of one key each, their second word, in one batch for each server.
 
-        After an error some may have been run.
+        Returns:
+            Those of the servers that failed, some of which may have been run, and why; a server
+            that fails takes the timeout, and keeps nothing from the others.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Ways to the primary of a key: straight, through the sentinels, or by the slots of a cluster.
 
-Whatever is known of a way is forgotten after every error (`lost`), so that the next connection
-is found anew. `open` and `told` may take long and are called in threads of their own.
+Whatever is known of a way to a server is forgotten after every error there (`lost`), so that the
+next connection is found anew. `open` and `told` may take long and are called in threads of their own.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ class Route(Protocol):
         ...
 
     def open(self, key: str) -> Wire:
-        """Find the primary of a key, and connect; raises `LinkError`."""
+        """Find the primary of a key, and connect; raises `LinkError`.
+
+        Forgets a place that it was told of and could not connect to.
+        """
         ...
 
     def leads_to(self, place: Place) -> bool:
         """Say whether any key is there, as far as is known."""
         ...
 
-    def lost(self) -> None:
-        """Forget what is known."""
+    def lost(self, place: Place) -> None:
+        """Forget what is known to be at a place where something went wrong."""
         ...
 
     @property
@@ -91,7 +94,7 @@ class _Straight(_Untold):
     def leads_to(self, place: Place) -> bool:
         return place == self._address.places[0]
 
-    def lost(self) -> None:
+    def lost(self, place: Place) -> None:
         pass  # a name is resolved with every connection
 
 
@@ -119,8 +122,9 @@ class _BySentinel:
     def leads_to(self, place: Place) -> bool:
         return place == self._primary
 
-    def lost(self) -> None:
-        self._primary = None
+    def lost(self, place: Place) -> None:
+        if place == self._primary:
+            self._primary = None
 
     def open(self, key: str) -> Wire:  # noqa: ARG002 - all keys are there
         failure: LinkError | None = None
@@ -216,7 +220,11 @@ class _BySentinel:
 
 
 class _BySlot(_Untold):
-    """Asks any node who serves which slots; the nodes it was told of before the ones of the URL."""
+    """Asks any node who serves which slots; the nodes it was told of before the ones of the URL.
+
+    A node where something went wrong is asked last, and the others keep their slots: one that is
+    frozen takes nobody with it.
+    """
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
@@ -234,22 +242,26 @@ class _BySlot(_Untold):
     def leads_to(self, place: Place) -> bool:
         return any(place == primary for _, _, primary in self._primaries)
 
-    def lost(self) -> None:
-        self._primaries = ()
+    def lost(self, place: Place) -> None:
+        self._primaries = tuple(row for row in self._primaries if row[2] != place)
+        self._nodes = (*(node for node in self._nodes if node != place), place)
 
     def open(self, key: str) -> Wire:
-        teller: Wire | None = None
-        if not self._primaries:
-            teller = self._ask_around()
         place = self.known(key)
-        if teller is not None:
-            if teller.place == place:
-                return teller
-            teller.close()
+        if place is not None:
+            return _introduced(self._address, place, self._timeout_s)
+        teller = self._ask_around()
+        place = self.known(key)
+        if teller.place == place:
+            return teller
+        teller.close()
         if place is None:
-            self.lost()
             raise explained("CLUSTERDOWN", self._address)
-        return _introduced(self._address, place, self._timeout_s)
+        try:
+            return _introduced(self._address, place, self._timeout_s)
+        except LinkError:
+            self.lost(place)
+            raise
 
     def _ask_around(self) -> Wire:
         failure: LinkError | None = None
