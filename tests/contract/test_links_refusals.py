@@ -339,6 +339,45 @@ def test_an_answer_that_trickles_in_is_given_up_in_time():
             link.close()
 
 
+def test_a_server_that_takes_bytes_slowly_is_given_up_in_time():
+    ended = threading.Event()
+
+    def answer(listener):
+        peer, _ = listener.accept()
+        with peer, contextlib.suppress(OSError):
+            peer.recv(1_000)
+            peer.sendall(b"+OK\r\n")  # to the name of the client
+            while not ended.wait(0.02) and peer.recv(50_000):
+                pass
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        link = link_of(f"redis://127.0.0.1:{listener.getsockname()[1]}")
+        large = [("SET", f"k{number}", b"x" * 10_000) for number in range(800)]
+        try:
+            assert took_s(lambda: link.write("k", large)) < 0.3 + SLACK_S
+        finally:
+            ended.set()
+            link.close()
+            thread.join()
+
+
+def test_what_a_user_may_not_do_is_told_before_anything_is_written(as_user):
+    server, link = as_user("~k", "~l", *MINIMAL, "-publish")
+    commands = [("PUBLISH", "hint", "x"), ("SET", "k", "1"), ("APPEND", "l", "x")]
+    with refusal("NOPERM", "its ACL forbids"):
+        link.transact(["k", "l"], [], commands, deadline=None)
+    assert server.cli("EXISTS", "k", "l") == "0"
+    server.cli("ACL", "SETUSER", "me", "+append", "resetkeys", "~k", "%R~l")
+    with refusal("NOPERM", "give it the right ~degrade"):
+        link.transact(["k"], [], commands, deadline=None)
+    assert server.cli("EXISTS", "k", "l") == "0"
+
+
 def test_a_closed_port_and_an_unknown_name_are_told(redis_server):
     redis_server.kill()
     for url in (redis_server.url, "redis://no-such-host.invalid", "unix:///nowhere/redis.sock"):

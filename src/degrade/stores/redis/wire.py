@@ -38,7 +38,7 @@ _MOST_BYTES_AT_ONCE = 32_768
 
 
 class _Bounded:
-    """A socket whose reads all together end at one moment, however slowly the bytes trickle in."""
+    """A socket whose steps all together end at one moment, however slowly the bytes trickle."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.raw = self._sock = sock
@@ -51,6 +51,13 @@ class _Bounded:
     def settimeout(self, timeout_s: float | None) -> None:
         self._end = None
         self._sock.settimeout(timeout_s)
+
+    def sendall(self, data: bytes, *flags: int) -> None:
+        left = memoryview(data)
+        while left:
+            if self._end is not None:
+                self._sock.settimeout(_left(self._end))
+            left = left[self._sock.send(left, *flags) :]
 
     def recv(self, size: int, *flags: int) -> bytes:
         if self._end is not None:

@@ -8,6 +8,8 @@
 -- Returns {what became of it, seconds, microseconds, replies}.
 --
 -- A hint that the server does not let us publish is a hint lost, like others: everything is written.
+-- Any other command that it does not let us run is run first, so that it says which right is
+-- missing before anything is written. Only from Redis 7 on can that be known beforehand.
 
 local time = redis.call('TIME')
 local at = 1
@@ -22,6 +24,18 @@ local function command()
   at = at + count
   local run = ARGV[at - count] == 'PUBLISH' and redis.pcall or redis.call
   return run(unpack(ARGV, at - count, at - 1))
+end
+
+local function refuse_forbidden()
+  local first, may = at, redis.acl_check_cmd
+  for i = 1, may and tonumber(word()) or 0 do
+    local count = tonumber(word())
+    at = at + count
+    if ARGV[at - count] ~= 'PUBLISH' and not may(unpack(ARGV, at - count, at - 1)) then
+      redis.call(unpack(ARGV, at - count, at - 1))
+    end
+  end
+  at = first
 end
 
 local function text(reply)
@@ -52,6 +66,7 @@ if not holds then
   return {'differs', time[1], time[2], replies}
 end
 
+refuse_forbidden()
 replies = {}
 for i = 1, tonumber(word()) do
   replies[i] = command()
