@@ -13,10 +13,13 @@ from datetime import timedelta
 
 from degrade.errors import ConfigError
 
-__all__ = ("Duration", "Ratio", "duration_text", "ratio", "ratio_text", "seconds")
+__all__ = ("MOST_S", "Duration", "Ratio", "duration_text", "ratio", "ratio_text", "seconds")
 
 Duration = float | str | timedelta
 Ratio = float | str
+
+MOST_S = 100 * 365.25 * 86_400.0
+"""A hundred years: what ends later was not meant so."""
 
 _UNITS_S = {
     "us": 1e-6,

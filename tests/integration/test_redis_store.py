@@ -17,6 +17,7 @@ from tests.servers.waiting import until
 pytestmark = pytest.mark.real
 
 HOLDS, CONTROL = "degrade:{shop}:holds", "degrade:{shop}:control"
+EVENTS = "degrade:{shop}:events"
 
 
 @pytest.fixture
@@ -166,6 +167,105 @@ def test_a_change_that_cannot_be_logged_is_not_made_in_part(redis_server, open_a
     with pytest.raises(StoreError, match="another program"):
         store.change(change(ads=hold()))
     assert everything(redis_server, HOLDS, CONTROL) == before
+
+
+def test_a_log_that_outlived_its_state_is_continued(redis_server, open_another):
+    old = open_another()
+    for _ in range(3):
+        old.change(change(feed=hold("off")))
+    last = old.events()[-1]
+    redis_server.cli("DEL", HOLDS, CONTROL)
+    one, other = open_another(), open_another()
+    one.read()
+    other.read()
+    assert [event.id for event in one.change(change(a=hold()))] == ["000000000004"]
+    assert [event.id for event in other.change(change(b=hold()))] == ["000000000005"]
+    events = other.events(since=last.id)
+    assert [event.flag for event in events] == ["a", "b"]
+    assert broken_links([last, *events]) == []
+    redis_server.cli("HSET", HOLDS, "c", "off")
+    assert standing(one.read()) == {"a": "degraded", "b": "degraded", "c": "off"}
+
+
+def test_a_word_is_adopted_although_the_log_outlived_its_state(redis_server, open_another):
+    open_another().change(change(feed=hold("off")))
+    redis_server.cli("DEL", HOLDS, CONTROL)
+    redis_server.cli("HSET", HOLDS, "c", "off")
+    store = open_another()
+    assert standing(store.read()) == {"c": "off"}
+    assert [event.actor for event in store.events()] == ["ana", "redis-cli"]
+
+
+def test_what_a_hand_adds_to_the_log_stops_no_change(redis_server, open_another):
+    one, other = open_another(), open_another()
+    one.change(change(a=hold()))
+    other.read()
+    redis_server.cli("XADD", EVENTS, "*", "note", "hello")
+    for number, store in enumerate((one, other, open_another(), one)):
+        store.change(change("hold", {f"f{number}": hold()}))
+    assert len(one.events()) == 5
+    assert len(broken_links(one.events())) == 1, "that somebody else wrote there shows"
+
+
+def test_changes_of_many_come_through_although_a_hand_adds_to_the_log(redis_server, open_another):
+    stores = [open_another() for _ in range(4)]
+    failures: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            for index in range(8):
+                if number == 0:
+                    redis_server.cli("XADD", EVENTS, "*", "note", "hello")
+                stores[number].change(change("hold", {f"f{number}.{index}": hold()}))
+        except Exception as error:  # noqa: BLE001 - shown by the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(open_another().read().holds) == 32
+
+
+@pytest.mark.parametrize("newest", ["18446744073709551615-18446744073709551615", "9" * 18 + "-0"])
+def test_a_log_that_no_event_can_follow_is_told_and_can_be_renamed(
+    redis_server, open_another, newest
+):
+    store = open_another()
+    store.change(change(a=hold()))
+    redis_server.cli("XADD", EVENTS, newest, "note", "hello")
+    before = everything(redis_server, HOLDS, CONTROL)
+    with pytest.raises(StoreError, match=r"rename the key degrade:\{NAMESPACE\}:events"):
+        store.change(change(b=hold()))
+    assert everything(redis_server, HOLDS, CONTROL) == before
+    assert standing(store.read()) == {"a": "degraded"}
+    redis_server.cli("RENAME", EVENTS, f"{EVENTS}:old")
+    assert [event.id for event in store.change(change(b=hold()))] == ["000000000002"]
+
+
+def test_a_larger_id_that_was_deleted_again_is_told(redis_server, open_another):
+    store = open_another()
+    store.change(change(a=hold()))
+    redis_server.cli("XDEL", EVENTS, redis_server.cli("XADD", EVENTS, "*", "note", "hello").strip())
+    with pytest.raises(StoreError, match="rename the key"):
+        store.change(change(b=hold()))
+
+
+@pytest.mark.parametrize("right", ["hset", "hdel", "xadd"])
+def test_a_right_that_is_missing_leaves_no_half_change(redis_server, open_another, right):
+    store = open_another()
+    store.change(change(a=hold()))
+    redis_server.cli("ACL", "SETUSER", "me", "on", ">s3cret", "~*", "&*", "+@all", f"-{right}")
+    url = redis_server.url.replace("redis://", "redis://me:s3cret@")
+    restricted = open_store(url, namespace="shop")
+    with pytest.raises(StoreError, match="its ACL forbids"):
+        restricted.change(change("released", a=None))
+    restricted.close()
+    assert [event.type for event in store.events()] == ["hold"]
+    store.change(change(b=hold()))
+    assert standing(open_another().read()) == {"a": "degraded", "b": "degraded"}
 
 
 def test_changes_of_many_processes_at_once_all_come_through(open_another):
@@ -326,6 +426,19 @@ def test_a_vote_that_was_given_up_and_written_late_is_withdrawn(fleet, redis_ser
     )
     fleet[0].fleet.beat(said, {})
     assert fleet[1].fleet.votes() == {}
+
+
+def test_thousands_of_votes_come_and_go_with_one_heartbeat(fleet, redis_server):
+    said = report("i0")
+    many = {f"f{number}": Vote(cause="p99") for number in range(4_500)}
+    assert fleet[0].fleet.beat(said, many) == 3
+    assert len(fleet[1].fleet.votes()) == 4_500
+    assert fleet[0].fleet.beat(said, {"f1": many["f1"]}) == 3
+    assert list(fleet[1].fleet.votes()) == ["f1"]
+    fleet[0].fleet.beat(said, many)
+    fleet[0].goodbye("i0")
+    assert redis_server.cli("HLEN", "degrade:{shop}:votes").strip() == "0"
+    assert redis_server.cli("ZCARD", "degrade:{shop}:deadlines").strip() == "2"
 
 
 def test_what_ended_is_swept_by_whoever_comes(fleet, redis_server):

@@ -64,6 +64,11 @@ _REMEDIES = {
     "CROSSSLOT": Remedy("setup", "keys of one command lie in several slots of the cluster"),
     "NOCLUSTER": Remedy("setup", "it is no cluster; write redis:// instead of redis+cluster://"),
     "DENIED": Remedy("setup", "it is in protected mode, without a password; see its redis.conf"),
+    "STREAMID": Remedy(
+        "setup",
+        "ids that are not ours were written to its log, and none of ours can follow them; rename "
+        "the key degrade:{NAMESPACE}:events, and a new log goes on",
+    ),
     "ERR": Remedy("setup", "it refused a command; Redis 6.2 or newer is needed"),
     "WORDS": Remedy("setup", "a value cannot be written as text"),
     "CERTIFICATE": Remedy(
@@ -100,6 +105,10 @@ _WORDS = (
     (re.compile(r"cluster support disabled"), "NOCLUSTER"),
     (re.compile(r"Authentication required"), "NOAUTH"),
     (re.compile(r"user executing the script can't"), "NOPERM"),
+    (
+        re.compile(r"ID specified in XADD|exhausted the last possible ID|Invalid stream ID"),
+        "STREAMID",
+    ),
     (re.compile(r"certificate|SSL|TLS", re.IGNORECASE), "CERTIFICATE"),
     (re.compile(r"Timeout connecting|timed out"), "TIMEOUT"),
     (

@@ -26,7 +26,7 @@ from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode
 from degrade.errors import ConfigError
 from degrade.stores.apply import Head
 from degrade.stores.redis.link import Command
-from degrade.units import Duration, seconds
+from degrade.units import MOST_S, Duration, seconds
 
 __all__ = (
     "BY_HAND",
@@ -39,7 +39,9 @@ __all__ = (
     "body_of",
     "changes",
     "commands_of",
+    "filled",
     "named",
+    "portions",
     "view",
 )
 
@@ -168,6 +170,22 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
     )  # fmt: skip
 
 
+def filled(found: View, known: ControlState) -> View:
+    """Return a view with what was known in the place of what cannot be read."""
+    update: dict[str, Any] = {}
+    for name in found.unreadable:
+        kind, _, flag = name.partition(":")
+        if kind in ("level", "level_released"):
+            update[kind] = getattr(known, kind)
+            continue
+        place = {"hold": "holds", "released": "released", "verdict": "verdicts"}[kind]
+        record = getattr(known, place).get(flag)
+        if record is not None:
+            records = update.setdefault(place, dict(getattr(found.state, place)))
+            records[flag] = record
+    return replace(found, state=found.state.model_copy(update=update)) if update else found
+
+
 def changes(
     before: View,
     after: ControlState,
@@ -247,12 +265,12 @@ def commands_of(key: str, fields: Mapping[str, str | None]) -> list[Command]:
     written = [(name, value) for name, value in fields.items() if value is not None]
     removed = [name for name, value in fields.items() if value is None]
     return [
-        *(("HSET", key, *(word for pair in some for word in pair)) for some in _portions(written)),
-        *(("HDEL", key, *some) for some in _portions(removed)),
+        *(("HSET", key, *(word for pair in some for word in pair)) for some in portions(written)),
+        *(("HDEL", key, *some) for some in portions(removed)),
     ]
 
 
-def _portions(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
+def portions(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
     """Return items in portions that a script can pass on: Lua unpacks some thousand at most."""
     return (items[at : at + _PORTION] for at in range(0, len(items), _PORTION))
 
@@ -301,6 +319,8 @@ def _by_hand(raw: bytes, now: float) -> Hold | None:
             until = now + seconds(written.for_, what="for")
         except ConfigError:
             return None
+    if until is not None and not 0 <= until <= now + MOST_S:
+        return None
     return Hold(
         mode=written.mode,
         dial=written.dial,
@@ -355,7 +375,7 @@ def _real(raw: bytes | None) -> float | None:
 def _lineage(raw: bytes | None) -> dict[str, int]:
     try:
         found: Any = json.loads(raw or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}

@@ -23,6 +23,7 @@ from degrade.core.records import ControlState, Event, FleetVerdict, InstanceRepo
 from degrade.errors import StoreError
 from degrade.ports import Draft
 from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts
+from degrade.stores.redis.fields import body_of, commands_of, portions
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.ledger import Ledger
 from degrade.stores.redis.link import Check, Command, Link
@@ -75,18 +76,16 @@ class RedisFleet:
             ("HSET", keys.instances, report.id, said.model_dump_json()),
             ("HSET", keys.active, report.id, active),
         ]
-        fields = {_vote_field(flag, report.id): vote for flag, vote in votes.items()}
-        if fields:
-            written = [
-                word for field, vote in fields.items() for word in (field, vote.model_dump_json())
-            ]
-            commands.append(("HSET", keys.votes, *written))
-            ends |= dict.fromkeys(fields, now + VOTE_S)
+        fields = {_vote_field(flag, report.id): body_of(vote) for flag, vote in votes.items()}
         gone = self._voted.get(report.id, frozenset()) - fields.keys()
-        if gone:
-            commands += [("HDEL", keys.votes, *gone), ("ZREM", keys.deadlines, *gone)]
+        commands += commands_of(keys.votes, {**fields, **dict.fromkeys(gone)})
+        commands += [("ZREM", keys.deadlines, *some) for some in portions(list(gone))]
+        ends |= dict.fromkeys(fields, now + VOTE_S)
         commands += [
-            ("ZADD", keys.deadlines, *(word for name, end in ends.items() for word in (end, name))),
+            ("ZADD", keys.deadlines, *(word for name, end in some for word in (end, name)))
+            for some in portions(list(ends.items()))
+        ]
+        commands += [
             (
                 "ZRANGEBYSCORE", keys.deadlines, "-inf", now, "WITHSCORES", "LIMIT", 0, _SWEEP,
             ),
@@ -109,10 +108,9 @@ class RedisFleet:
         commands: list[Command] = [
             ("HDEL", keys.instances, instance),
             ("HDEL", keys.active, instance),
-            ("ZREM", keys.deadlines, instance, *fields),
+            *(("ZREM", keys.deadlines, *some) for some in portions([instance, *fields])),
+            *commands_of(keys.votes, dict.fromkeys(fields)),
         ]
-        if fields:
-            commands.append(("HDEL", keys.votes, *fields))
         self._transact([], commands)
 
     def instances(self, *, within_s: float) -> list[InstanceReport]:

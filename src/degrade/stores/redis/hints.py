@@ -21,6 +21,7 @@ from degrade.core.agreement import TRAIL_CAP, change_id, trail_of
 from degrade.core.records import ControlState, Event, Hold, Release
 from degrade.core.words import HoldMode
 from degrade.stores.apply import digest
+from degrade.units import MOST_S
 
 if TYPE_CHECKING:
     from degrade.stores.redis.fields import View
@@ -152,6 +153,8 @@ def applied(state: ControlState, hint: Hint, *, now: float) -> ControlState | No
     """
     flag = hint.flag
     if (hint.incarnation, hint.epoch) != (state.incarnation, state.epoch + 1) or flag is None:
+        return None
+    if hint.until is not None and not 0 <= hint.until <= now + MOST_S:
         return None
     holds, released, off_ended = dict(state.holds), state.released, state.off_ended
     before = holds.pop(flag, None)

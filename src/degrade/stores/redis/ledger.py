@@ -21,7 +21,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from degrade.clock import Clock
 from degrade.core.agreement import Standing, judged
@@ -37,6 +36,7 @@ from degrade.stores.redis.fields import (
     after_changes,
     changes,
     commands_of,
+    filled,
     named,
     view,
 )
@@ -98,6 +98,7 @@ class Ledger:
         self._back_at: float | None = None
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
+        self._logged = Head()  # where the stream was found to end, when it was ahead of `control`
         follow_forks(self)
 
     # ------------------------------------------------------------------ time
@@ -279,30 +280,16 @@ class Ledger:
             [("TIME",), ("HGETALL", keys.holds), ("HGETALL", keys.control)],
         )
         self.note_time(_seconds(clock))
-        return view(holds, control, now=self.now())
+        found = view(holds, control, now=self.now())
+        return replace(found, head=max(found.head, self._logged, key=lambda head: head.seq))
 
     def _filled(self, found: View, known: View | None) -> View:
         """Return a view with what was known in the place of what cannot be read."""
-        if not found.unreadable:
-            return found
         for name in found.unreadable:
             self._say(
                 "unreadable", name, "%s was written by another release; it stays as known", name
             )
-        if known is None:
-            return found
-        update: dict[str, Any] = {}
-        for name in found.unreadable:
-            kind, _, flag = name.partition(":")
-            if kind in ("level", "level_released"):
-                update[kind] = getattr(known.state, kind)
-                continue
-            place = {"hold": "holds", "released": "released", "verdict": "verdicts"}[kind]
-            record = getattr(known.state, place).get(flag)
-            if record is not None:
-                records = update.setdefault(place, dict(getattr(found.state, place)))
-                records[flag] = record
-        return replace(found, state=found.state.model_copy(update=update))
+        return found if known is None else filled(found, known.state)
 
     def _judge(self, known: View | None, found: View, *, to_write: bool) -> Standing:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
@@ -394,12 +381,22 @@ class Ledger:
         commands += [*commands_of(names.control, kept), *more]
         if written.state is not known.state:
             commands.append(("PUBLISH", names.hint, hints.hint_of(written.state, written.events)))
-        result = self._link.transact(
-            [names.holds, names.control, names.events, names.hint, *keys],
-            [*own, *checks],
-            commands,
-            deadline=self.deadline(),
-        )
+        try:
+            result = self._link.transact(
+                [names.holds, names.control, names.events, names.hint, *keys],
+                [*own, *checks],
+                commands,
+                deadline=self.deadline(),
+            )
+        except StoreError as error:
+            if getattr(error, "reason", "") != "STREAMID":
+                raise
+            # The stream is ahead of `head`: one hash was lost, or a hand wrote to the log.
+            logged = self._events.head_past(written.events[0])
+            if logged is None:
+                raise
+            self._logged = logged
+            return True, None
         self.note_time(result.now)
         if not result.done:
             differ = [

@@ -19,6 +19,8 @@ __all__ = ("RedisLog",)
 
 _FIELD = b"event"
 _PAGE = 1_000
+_MOST = 10**17
+"""An event's number has at most 18 digits; beyond this one an id is none of ours."""
 
 log = logging.getLogger("degrade.stores")
 
@@ -54,6 +56,14 @@ class RedisLog:
             event = _event(fields)
             return Head(_number(entry), "" if event is None else digest(event))
         return Head()
+
+    def head_past(self, event: Event) -> Head | None:
+        """Return the end of a stream that lets an event be appended no more, but later ones.
+
+        None if the newest entry is not what hinders it, or has so large an id that none can follow.
+        """
+        head = self.head()
+        return head if int(event.id) <= head.seq < _MOST else None
 
     def events(self, *, since: str | None, flag: str | None, limit: int) -> list[Event]:
         """Return events as `Store.events` does."""

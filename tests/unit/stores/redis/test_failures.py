@@ -23,6 +23,8 @@ def nested(text: str) -> Exception:
         (nested("OOM command not allowed when used memory > 'maxmemory'."), "OOM"),
         (nested("READONLY You can't write against a read only replica."), "READONLY"),
         (nested("WRONGTYPE Operation against a key"), "WRONGTYPE"),
+        (nested("ERR The ID specified in XADD is equal or smaller than the target"), "STREAMID"),
+        (exceptions.ResponseError("Invalid stream ID specified as stream command"), "STREAMID"),
         (nested("@user_script: 12: Wrong number of args"), "ERR"),
         (exceptions.ResponseError("MISCONF Redis is configured to save"), "MISCONF"),
         (exceptions.ResponseError("BUSYKEY Target key name already exists."), "ERR"),

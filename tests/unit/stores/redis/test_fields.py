@@ -113,8 +113,10 @@ def test_json_says_more():
         b"", b"on fire", b"degradedd", b"{", b"[]", b"null", b"1", b'{"mode":"on fire"}',
         b'{"mode":"degraded","dial":0}', b'{"mode":"degraded","dial":2}', b'{"mode":"off","dial":0.5}',
         b'{"mode":"off","until":1e999}', b'{"mode":"off","for":"soon"}', b"\xff\xfe", b"x" * 100_000, b"[" * 10_000,
+        b'{"mode":"off","until":-1}', b'{"mode":"off","until":1700000000000}', b'{"mode":"off","for":1e300}',
+        b'{"mode":"off","for":"5300w"}',
     ],
-    ids=range(16),
+    ids=range(20),
 )  # fmt: skip
 def test_nonsense_changes_nothing_and_is_shown(body):
     life = a_life(change(feed=hold("off")))
@@ -271,9 +273,10 @@ def test_what_another_release_wrote_in_another_way_is_named_and_not_overwritten(
     [
         {"epoch": b"x"}, {"epoch": b"-1"}, {"epoch": b"9" * 30}, {"lineage": b"[]"},
         {"lineage": b"{"}, {"head": b"x y z"}, {"not_before": b"soon"}, {"off_ended:a": b"?"},
-        {INCARNATION: b"\xff"}, {"capped": b"\xff"},
+        {INCARNATION: b"\xff"}, {"capped": b"\xff"}, {"lineage": b"[" * 60_000},
+        {"lineage": b'{"a":' * 60_000},
     ],
-    ids=range(10),
+    ids=range(12),
 )  # fmt: skip
 def test_reading_never_raises_whatever_is_there(control):
     life = a_life(change(feed=hold()))

@@ -75,9 +75,15 @@ def test_a_name_too_long_for_a_hint_is_only_announced():
 
 @pytest.mark.parametrize(
     "change_of",
-    [{"epoch": 4}, {"epoch": 6}, {"incarnation": "other"}, {"flag": None}],
-    ids=["old", "not the next one", "of another life", "without a flag"],
-)
+    [
+        {"epoch": 4}, {"epoch": 6}, {"incarnation": "other"}, {"flag": None},
+        {"until": NOW * 1_000}, {"until": -1.0}, {"until": float("inf")},
+    ],
+    ids=[
+        "old", "not the next one", "of another life", "without a flag",
+        "until the end of time", "before there was time", "for ever",
+    ],
+)  # fmt: skip
 def test_a_hint_is_obeyed_only_as_the_next_change(change_of):
     body, _ = told(state(), change(feed=hold()))
     hint = parsed(body)
