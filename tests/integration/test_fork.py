@@ -363,6 +363,54 @@ with Runtime(threads="manual", rng=random.Random(7)) as runtime:
     assert done.all["child"] == done.all["parent"]
 
 
+SICK = """
+import redis
+
+@degradable("feed", sla=SLA(errors="5%"), recovery=Recovery(cooldown="1m"),
+            fallback=[default("stale")])
+def feed() -> str:
+    raise OSError("down")
+
+store = current().store
+feed()
+server = redis.Redis(port=int(sys.argv[1]))
+until(lambda: server.hexists("degrade:{forked}:control", "not_before"))
+server.hset("degrade:{forked}:control", "not_before", "0")  # votes count from the start
+
+def counted():
+    left_ms = server.pttl("degrade:{forked}:lease:count")
+    until(lambda: server.pttl("degrade:{forked}:lease:count") > left_ms)
+
+parent = current().instance
+for _ in range(50):
+    feed()
+until(lambda: parent in store.fleet.votes().get("feed", {}))
+ended, end = os.pipe()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    os.close(end)
+    tell(child=feed())
+    os.read(ended, 1)
+    os._exit(0)
+until(lambda: len(store.instances()) == 2)
+for _ in range(3):
+    counted()
+tell(votes=list(store.fleet.votes()["feed"]) == [parent], verdicts=list(store.read().verdicts))
+os.close(end)
+tell(code=os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_child_repeats_no_vote_of_its_parent(tmp_path: Path, redis_server: RedisServer):
+    done = run(
+        SICK, tmp_path, str(redis_server.port),
+        DEGRADE_STORE=redis_server.url, DEGRADE_NAMESPACE="forked",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert done.all == {"child": "stale", "votes": True, "verdicts": [], "code": 0}
+
+
 def test_many_forks_leave_nothing_behind(tmp_path: Path):
     done = run(
         FEED

@@ -1,17 +1,22 @@
 """One simulation: a fleet that a seed makes, its days with faults, and its end without.
 
 begin ──> minutes of calls, orders and faults ──heal──> two polls ──> everybody agrees
+      ──orders end, a last outage──> every flag that is called comes back to STEADY
+
+In some fleets there are processes that never call a flag which they declare, or do so now and then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Iterator
 from functools import partial
 
 from degrade import SLA, Recovery
+from degrade.core.words import Phase
 from degrade.runtime import flags, slot
 from degrade.runtime.flags import Flag
 from tests.simulation.calls import Health
@@ -39,6 +44,14 @@ _SIZES = (3, 3, 3, 4, 4, 5, 6, 8)
 _LARGE = (12, 20, 50)
 _LENGTHS_S = (15.0, 15.0, 15.0, 15.0, 60.0)
 _LARGE_S = 10.0
+_IDLE_SHARES = (0.0, 0.0, 0.3, 0.6)
+_NOW_AND_THEN_S = (5.0, 20.0, 45.0, 90.0)
+_BACK_S = 240.0
+"""So long after everything healed every flag is steady again, seconds, and for each process of the
+fleet a little longer: with few calls a step takes as many seconds a probe as there are processes."""
+_BACK_EACH_S = 30.0
+_SOON_S = 60.0
+"""A cooldown that is longer, of a flap budget that is spent, is not waited for."""
 
 
 class Fleet(Traffic):
@@ -73,6 +86,9 @@ class Fleet(Traffic):
         self._rates = {name: rng.choice((0.5, 4.0, 12.0)) for name in names}
         self._health: dict[str, Health] = {}
         self._sick: dict[str, frozenset[str]] = {}
+        self._idling = random.Random(f"idle {seed}")  # apart, so that all else stays as it was
+        self._idle_share = self._idling.choice(_IDLE_SHARES)
+        self._idle: dict[tuple[str, str], float] = {}
         self._ever_sick: dict[str, set[str]] = {name: set() for name in names}
         self.operators = Operators(
             self.world, self.network, self.truth, names, lambda: self.processes
@@ -91,7 +107,9 @@ class Fleet(Traffic):
     # ------------------------------------------------------------------ what calls meet
 
     def rate(self, process: str, flag: str) -> float:
-        return self._rates[flag]
+        turn_s = self._idle.get((process, flag), math.inf)
+        idle = turn_s == 0.0 or (not self._mended and self.world.now // turn_s % 2 == 1)
+        return 0.0 if idle else self._rates[flag]
 
     def health(self, process: str, flag: str) -> Health:
         health = self._health.get(flag)
@@ -133,6 +151,9 @@ class Fleet(Traffic):
             ever = self._ever_sick[flag]
             one.innocent = lambda ever=ever: name not in ever
             one.alone = lambda ever=ever: len(ever) <= 1
+        for flag in self._rates:
+            if self._idling.random() < self._idle_share:
+                self._idle[name, flag] = self._idling.choice((0.0, 0.0, *_NOW_AND_THEN_S))
         self._all.append(process)
         self.world.note(name, "starts")
 
@@ -173,10 +194,52 @@ class Fleet(Traffic):
         free = max((process.free_at for process in self.processes), default=world.now)
         world.run_until(max(world.now, free) + 2 * POLL_S + 0.3)
         self.truth.check_fleet(self.processes)
+        if self._idle:
+            self._come_back()
         if world.broken is not None:
             raise Violation(world.broken)
 
     _ended = False
+    _mended = False
+
+    def _come_back(self) -> None:
+        """Let all calls of a flag fail, then none, and wait until what is called is steady."""
+        world, rng = self.world, self._idling
+        self.operators.end_all()
+        world.run_until(world.now + 2 * POLL_S)
+        flag = rng.choice(list(self._rates))
+        self._health[flag] = Health(failing=1.0)
+        self._sick[flag] = frozenset(process.name for process in self.processes)
+        self._ever_sick[flag] |= self._sick[flag]
+        world.note("dependency", "{} fails everywhere", flag)
+        world.run_until(world.now + rng.uniform(5.0, 20.0))
+        self._mended = True
+        self._health.clear()
+        world.note("dependency", "all is well")
+        spent = {
+            flag
+            for process in self.processes
+            for flag, watch in process.watches.items()
+            if watch.state.until - watch.clock() > _SOON_S
+        }
+        end = self.world.now + _BACK_S + _BACK_EACH_S * len(self.processes)
+        while (late := self._late(spent)) and self.world.broken is None:
+            if self.world.now > end:
+                self.world.violated(f"after all, these do not come back: {', '.join(late)}")
+            self.world.run_until(self.world.now + 5.0)
+
+    def _late(self, spent: set[str]) -> list[str]:
+        """Return what is not steady yet, though it is called and no human has a say in it."""
+        return [
+            f"{flag} in {process.name}, {watch.state.phase.value} at {watch.state.share:.0%}"
+            for process in self.processes
+            for flag, watch in process.watches.items()
+            if flag not in spent
+            and self.rate(process.name, flag)
+            and not watch.ordered
+            and watch.state.phase is not Phase.STEADY
+            and watch.state.until - watch.clock() <= _SOON_S
+        ]
 
     def _often(self, do: object, every_s: float) -> None:
         """Do something again and again, at random, until the end."""

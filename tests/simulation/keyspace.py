@@ -272,6 +272,10 @@ class Keyspace:
         (key,) = args
         return len(self._of(key, ZSet) or {})
 
+    def do_zcount(self, args: Words) -> int:
+        key, low, high = args
+        return len(self._by_score(key, low, high))
+
     def do_zrangebyscore(self, args: Words) -> list[bytes]:
         key, low, high, *options = args
         found = self._by_score(key, low, high)

@@ -83,6 +83,20 @@ class Operators:
         finally:
             self._network.lose(name)
 
+    def end_all(self) -> None:
+        """Release whatever is held or ordered, at once."""
+        store = RedisStore(
+            self._network.link("last"), namespace=NAMESPACE, rng=self._rng,
+            clock=SimClock(self._world, skew_s=0.0, rate=0.0, started_s=0.0),
+        )  # fmt: skip
+        control = Control(store, actor="ana", namespace=NAMESPACE, clock=store._ledger._clock)
+        state = store.read()
+        for flag in state.holds:
+            control.release(flag, reason="sim", now=True)
+        if state.level is not None:
+            control.release_level(reason="sim", now=True)
+        self._network.lose("last")
+
     def _inside(self) -> None:
         """Use the verbs inside a process."""
         processes = [process for process in self._processes() if not process.busy]

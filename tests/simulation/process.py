@@ -219,7 +219,7 @@ class Process:
 
     def _troubled(self, what: str, *, tell: bool = True) -> None:
         error = sys.exception()
-        if not isinstance(error, StoreError):
+        if not isinstance(error, StoreError) or "unknown command" in str(error):
             self.world.violated(f"{self.name}: {what} met {error!r}")
 
     # ------------------------------------------------------------------ its life

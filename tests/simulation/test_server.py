@@ -59,6 +59,7 @@ READS = st.one_of(
     command("HEXISTS", hashes, fields),
     command("ZSCORE", zsets, fields),
     command("ZCARD", zsets),
+    command("ZCOUNT", zsets, bounds, bounds),
     command("ZRANGEBYSCORE", zsets, bounds, bounds),
     command("ZRANGEBYSCORE", keys, st.just("-inf"), bounds, st.just("LIMIT"), numbers, numbers),
     command("XLEN", streams),

@@ -105,6 +105,7 @@ def report_of(watch: Watch, now: float) -> FlagReport:
         oldest_age_s=counters.oldest_age_s(now),
         p50_s=p50_s,
         p99_s=p99_s,
+        active=watch.active(now),
     )
 
 

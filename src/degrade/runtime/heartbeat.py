@@ -14,6 +14,7 @@ from degrade.runtime.release import version
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
+    from degrade.runtime.watch import Watch
 
 __all__ = ("Heartbeat",)
 
@@ -31,7 +32,22 @@ class Heartbeat:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._told: str | None = None
+        self._idle: list[Watch] = []
+        """The flags of which the store was told last that nobody calls them."""
         self.undeclared = True
+
+    def called(self, now: float) -> bool:
+        """Note that calls came; return whether that makes a heartbeat urgent.
+
+        In a fleet it does where the last one said that nobody calls the flag: the others must not
+        count the votes on it as if this process had no say.
+        """
+        runtime = self._runtime
+        runtime.busy = True
+        if runtime.newsworthy or runtime.member is None:
+            return False
+        runtime.newsworthy = any(watch.active(now) for watch in self._idle)
+        return runtime.newsworthy
 
     def report(self) -> None:
         """Write what this process sees, and declare flags that are new to the store.
@@ -49,7 +65,8 @@ class Heartbeat:
         runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False
         try:
-            declare = [watch.flag.info() for watch in runtime.watched()] if undeclared else []
+            watches = runtime.watched()
+            declare = [watch.flag.info() for watch in watches] if undeclared else []
             if declare:
                 runtime.store.declare(declare)
             report = InstanceReport(
@@ -66,6 +83,8 @@ class Heartbeat:
                 runtime.store.report(report)
             else:
                 runtime.member.beat(report)
+                flags = report.flags
+                self._idle = [watch for watch in watches if not flags[watch.flag.name].active]
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; declared later
             self.undeclared = self.undeclared or undeclared
             runtime.troubles.note("store")

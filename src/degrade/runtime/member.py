@@ -2,8 +2,11 @@
 
     store ──verdicts──> obey ──> machines            a verdict begins, recovers, is over
     machines ──votes──> beat ──> store               from a breach of own calls until STEADY
-    machines ──wants the first step──> probes ──lease──> may_probe
+    machines ──want the first step, and have calls to try──> probes ──lease──> may_probe
     machines ──first step kept or failed──> ended ──> store
+
+The lease of a first step is for those who have calls that may run. Who has none, because nobody calls
+or a human stopped all calls, takes none, and does not renew the one it has, so that it ends.
 
 A local breach acts at once, whatever the fleet says. While the store does not answer, everybody
 recovers by itself: after `AWAY_S` nobody waits for a lease any more.
@@ -30,6 +33,7 @@ from degrade.ports import Fleet
 from degrade.runtime.watch import Watch
 
 if TYPE_CHECKING:
+    from degrade.runtime.flags import Flag
     from degrade.runtime.runtime import Runtime
 
 __all__ = ("AWAY_S", "Member")
@@ -42,8 +46,9 @@ _OTHERS_DECIDE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The verdict on a flag that its machine knows of."""
+    """The verdict on a flag that its machine knows of; a flag declared anew has a new machine."""
 
+    flag: Flag
     id: int
     recovering: bool
 
@@ -81,7 +86,7 @@ class Member:
                 return ()
             del self._seen[name]
             return self._recover(watch, now)
-        shown = _Seen(verdict.id, verdict.recovering)
+        shown = _Seen(watch.flag, verdict.id, verdict.recovering)
         if shown == seen:
             return ()
         self._seen[name] = shown
@@ -90,6 +95,10 @@ class Member:
         watch.may_probe = False
         draw = self._rng.random()
         return watch.move([FleetBreach(now=now, cause=verdict.cause, draw=draw)], now)
+
+    def reborn(self) -> None:
+        """Leave the leases to the parent, in a forked child."""
+        self._tokens = {}
 
     def jitter(self) -> float:
         """Return a factor that keeps the processes of a fleet out of step."""
@@ -136,7 +145,7 @@ class Member:
                 continue
             if away:
                 watch.may_probe = True
-            elif wants_probe(state, now) or has_probe(state):
+            elif watch.tries(now) and (wants_probe(state, now) or has_probe(state)):
                 name = watch.flag.name
                 token = self.fleet.take_probe(name, self._runtime.instance)
                 watch.may_probe = token is not None

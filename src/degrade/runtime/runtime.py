@@ -260,8 +260,8 @@ class Runtime:
             if yield_after_s is not None and (now := clock()) > slice_end:
                 yield_to_others()
                 slice_end = (now := clock()) + yield_after_s
-        if calls:
-            self.busy = True
+        if calls and self.heartbeat.called(now):
+            self._courier.bell.ring()
         if self.threads == "manual":
             self._courier.carry()
         return calls
@@ -406,11 +406,9 @@ class Runtime:
         parents = self._watches
         self._watches = {}
         for watch in parents.values():
-            state = watch.state
-            child = self.adopt(watch.flag)
-            child.state = state
-            child.may_probe = not state.fleet  # the lease is the parent's
-            child.settle()
+            self.adopt(watch.flag).begin(watch.state, self.clock.monotonic())
+        if self.member is not None:
+            self.member.reborn()
 
     def close(self) -> None:
         """End the threads after a last round, within a second; harmless to repeat."""

@@ -13,6 +13,7 @@ import functools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from degrade.core import machine
@@ -54,6 +55,8 @@ SERVE: Final = Route("SERVE")
 _STEADY: Final = Phase.STEADY
 """Read once: a member of an enumeration is slow to read from its class, and a tick reads many."""
 _PEAK_MEMORY_S = 60.0
+_ACTIVE_S = 30.0
+"""How long after its last call a flag counts as called."""
 _MOST_LOOKS = 10_000
 """How many calls a second look whether their result is due for a snapshot; of more, a share."""
 _FLOOD_CALLS: Final = 500_000
@@ -93,6 +96,7 @@ class Watch:
         "_window",
         "asleep",
         "breach",
+        "called_at",
         "changed_wall",
         "clock",
         "counters",
@@ -153,6 +157,7 @@ class Watch:
         self.breach: Verdict | None = None
         self.lines: tuple[float, tuple[str, ...]] = (-math.inf, ())
         self.floor = now
+        self.called_at = -math.inf
         self.folded = 0
         self._last = now
         self._peak = self._peak_before = 1.0
@@ -180,8 +185,11 @@ class Watch:
         )
         if not probing:
             return SERVE if degraded else RUN
+        leased = has_probe(self.state)
+        if leased and not self.may_probe:  # the lease is another's now
+            return SERVE
         now = self.clock()
-        if degraded and not self.permits.due(now, 1 if has_probe(self.state) else self.live):
+        if degraded and not self.permits.due(now, 1 if leased else self.live):
             return SERVE
         return self.permits.take(now, self.lease_s) or SERVE
 
@@ -214,6 +222,14 @@ class Watch:
         """Whether no call runs or waits to be counted, and the machine needs no time to pass."""
         return self.recorder.empty and self._tally.idle and self.state.phase is Phase.STEADY
 
+    def active(self, now: float) -> bool:
+        """Return whether calls began or ended in the last half minute, as folded last."""
+        return now - self.called_at <= _ACTIVE_S
+
+    def tries(self, now: float) -> bool:
+        """Return whether calls come of which some may run: an order of a human may stop them all."""
+        return self.active(now) and (self.resolved.automatic or self.resolved.dial < 1)
+
     def fold(self, now: float) -> tuple[Transition, ...]:
         """Take the calls off the queues, judge them, move the machine.
 
@@ -221,11 +237,15 @@ class Watch:
             The transitions that this led to, oldest first.
         """
         counters = self.counters
-        self.folded += counters.drain(now)
+        answered = counters.drain(now)
+        self.folded += answered
         tally = self._tally
         state = self.state
         steady = state.phase is _STEADY
-        if steady and self.recorder.empty and tally.idle and not self.flooded:
+        empty = self.recorder.empty
+        if answered or not empty:
+            self.called_at = now
+        if steady and empty and tally.idle and not self.flooded:
             self._last = now
             return ()
         batch = self.recorder.drain()
@@ -324,8 +344,12 @@ class Watch:
         return probe_limit(self.state.share, math.ceil(max(self._peak, self._peak_before)))
 
     def begin(self, state: MachineState, now: float) -> None:
-        """Begin in a state that another process left; calls of before are not judged by it."""
-        self.state = state
+        """Begin in a state that another process left; calls of before are not judged by it.
+
+        What that process voted for, and the lease that it may hold, remain its own.
+        """
+        self.state = replace(state, voting=False)
+        self.may_probe = not state.fleet
         self.floor = now
         self.settle()
 
