@@ -25,6 +25,7 @@ __all__ = (
     "LevelOrder",
     "Release",
     "Vote",
+    "declared_models",
 )
 
 EventType = Literal[
@@ -257,3 +258,15 @@ class ControlState(_Record):
     not_before: float = 0.0
     capped: tuple[str, ...] = ()
     nonsense: dict[str, str] = Field(default_factory=dict)
+
+
+def declared_models() -> list[type[BaseModel]]:
+    """Return every model of the library that was declared so far; most are built at their first use."""
+    found: list[type[BaseModel]] = []
+    bases: list[type[BaseModel]] = [BaseModel]
+    while bases:
+        for model in bases.pop().__subclasses__():
+            bases.append(model)
+            if model.__module__.startswith("degrade."):
+                found.append(model)
+    return found

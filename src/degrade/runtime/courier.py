@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from degrade.errors import StoreError
 from degrade.runtime.backlog import Backlog
+from degrade.runtime.firsts import build_models
 from degrade.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ class Courier(Worker):
     def _begin(self) -> None:
         """Read what the last process of this host saved, before the store is asked."""
         runtime = self._runtime
+        if runtime.threads == "background":
+            build_models()
         if runtime.saver is not None:
             runtime.saver.read()
         self.began.set()

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from degrade.core.records import InstanceReport
-from degrade.runtime.release import version
+from degrade.runtime.firsts import version
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
