@@ -34,6 +34,15 @@ def in_a_child(body):
         raise SystemExit(f"the child ended with {status}")
 """
 
+REPORTS = """
+def child():
+    feed()
+    until(lambda: [item.id for item in current().store.instances()][:1] == [current().instance])
+    tell(reported=True)
+
+in_a_child(child)
+"""
+
 FEED = (
     FORK
     + """
@@ -196,14 +205,8 @@ sys.meta_path.insert(0, Slow())
         + """
 feed()
 assert importing.wait(10), "nothing is imported late any more: this test has no object"
-
-def child():
-    feed()
-    until(lambda: [item.id for item in current().store.instances()][:1] == [current().instance])
-    tell(reported=True)
-
-in_a_child(child)
-""",
+"""
+        + REPORTS,
         tmp_path,
     )
     assert done.code == 0, done.stderr
@@ -229,14 +232,8 @@ FlagInfo.__get_pydantic_core_schema__ = classmethod(slow)
         + """
 feed()
 assert building.wait(10), "nothing is built late any more: this test has no object"
-
-def child():
-    feed()
-    until(lambda: [item.id for item in current().store.instances()][:1] == [current().instance])
-    tell(reported=True)
-
-in_a_child(child)
-""",
+"""
+        + REPORTS,
         tmp_path,
     )
     assert done.code == 0, done.stderr
