@@ -10,6 +10,8 @@ from tests.faults.steps import A_SECOND, FLAGS, FOLLOWED, HELD, hold_one, operat
 pytestmark = [pytest.mark.real, pytest.mark.faults, pytest.mark.timeout(120)]
 
 DETECTED_S = 2.0
+CHANGES = 2 * 3
+"""Of the phases of two flags: degraded, recovering, steady; a line each."""
 SHARE = 0.10
 SHARE_OFF_BY = 0.035
 """Four standard deviations of the share of a thousand draws."""
@@ -38,7 +40,7 @@ def test_without_redis_a_failing_dependency_is_noticed_and_recovered_from(
     app.await_answer(FOLLOWED, "full")
     app.gather("fault", calls=A_SECOND)
     reports = app.reports()
-    figures.keep(promises.check(reports))
+    figures.keep(promises.check(reports, changes=CHANGES))
     figures.note("degraded after the dependency failed", detected_s, "2 s", unit="s")
     figures.note("at full traffic after it came back", recovered_s, unit="s")
     assert detected_s < DETECTED_S

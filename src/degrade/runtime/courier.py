@@ -90,7 +90,7 @@ class Courier(Worker):
     def tell(self, draft: Draft) -> None:
         """Queue an event for the store's log; those that wait together are written together."""
         self._backlog.tell(draft)
-        self.put("append", self._backlog.write)
+        self.put("store", self._backlog.write)
 
     def poll_now(self) -> None:
         """Let the store be read at once."""
@@ -123,7 +123,7 @@ class Courier(Worker):
             self._poll_at = now + self._poll_s()
             self._answered = self._poll()
             if self._answered and self._backlog.due():
-                self.put("append", self._backlog.retry)
+                self.put("store", self._backlog.retry)
                 self.deliver()
             if runtime.orders.known and not self.heard.is_set():
                 self.heard.set()
@@ -229,7 +229,7 @@ class Courier(Worker):
         if runtime.saver is not None:  # first, since a store that is away takes its time
             runtime.saver.save(runtime.watched(), at_end=True)
         if self._answered and self._backlog.failed:
-            self.put("append", self._backlog.retry)
+            self.put("store", self._backlog.retry)
         self.deliver()  # what came while the last round was under way
         if runtime.asker is not None:
             self.put("share", runtime.asker.tier.send)

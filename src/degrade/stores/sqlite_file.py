@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from degrade.errors import StoreError
@@ -72,12 +73,14 @@ def open_file(path: Path, *, busy_s: float, create: bool) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        _check_ours(connection)
+        _check_ours(connection, busy_s)
     except BaseException:  # whatever it is, the connection must not leak; it is raised again
         connection.close()
         raise
     return connection
 
+
+_AGAIN_S = 0.005
 
 _GONE = "it was deleted; the last known state stays until a new process makes the file again"
 
@@ -118,9 +121,9 @@ def _check_directory(path: Path) -> None:
         raise Damaged("it is a directory; name a file in it")
 
 
-def _check_ours(connection: sqlite3.Connection) -> None:
+def _check_ours(connection: sqlite3.Connection, busy_s: float) -> None:
     if _header(connection) == (0, 0, 0):
-        connection.execute("PRAGMA journal_mode = WAL")
+        _log_ahead(connection, busy_s)
         connection.execute("BEGIN IMMEDIATE")
         if _header(connection) == (0, 0, 0):  # nobody was faster
             for statement in _TABLES.split(";"):
@@ -136,6 +139,20 @@ def _check_ours(connection: sqlite3.Connection) -> None:
             f"it was written by a newer release (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade degrade here"
         )
+
+
+def _log_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Set the journal mode, for which SQLite waits for nobody who makes the same file just now."""
+    end = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+        else:
+            return
+        time.sleep(_AGAIN_S)
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:

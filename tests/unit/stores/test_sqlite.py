@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -247,3 +250,23 @@ def test_a_jump_of_the_clock_loses_no_order(path, wall_jump):
     assert store.sweep("i") == ()
     assert set(store.read().holds) == {"feed", "search"}
     store.close()
+
+
+def test_those_who_make_the_file_at_once_wait_for_each_other(tmp_path):
+    def read(path: Path, together: threading.Barrier) -> None:
+        store = SQLiteStore(path)
+        together.wait()
+        try:
+            store.read()
+        finally:
+            store.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            together = threading.Barrier(4)
+            made = [
+                pool.submit(read, tmp_path / f"{number}.db", together)
+                for _ in range(together.parties)
+            ]
+            for one in made:
+                one.result()
