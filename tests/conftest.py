@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from degrade.clock import ManualClock
+from degrade.runtime import flags, slot
 
 pytest_plugins = ["tests.servers.fixtures"]
 
@@ -25,6 +27,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def clock() -> ManualClock:
     """A clock that moves only when the test says so."""
     return ManualClock()
+
+
+@pytest.fixture
+def forget_flags() -> Iterator[None]:
+    """Forget the flags that a test declares, and its runtime: names of other tests are not taken."""
+    before, runtime = dict(flags._registry.flags), slot.existing()
+    flags._registry.flags.clear()
+    yield
+    flags._registry.flags.clear()
+    flags._registry.flags.update(before)
+    if slot.existing() is not runtime:
+        slot.swap(runtime)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from degrade import SLA, Runtime, default, degradable
-from degrade.runtime import flags, slot
 from degrade.settings import open_store
 from tests.servers.waiting import until
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def forget_flags() -> Iterator[None]:
-    before, runtime = dict(flags._registry.flags), slot.existing()
-    flags._registry.flags.clear()
-    yield
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
-    slot.swap(runtime)
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["frozen", "frozen, then empty"])

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from degrade import Runtime, default, degradable, snapshot
 from degrade.control import Control
-from degrade.runtime import flags, slot
 from degrade.settings import open_store
 from tests.servers.waiting import until
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def forget_flags() -> Iterator[None]:
-    before, runtime = dict(flags._registry.flags), slot.existing()
-    flags._registry.flags.clear()
-    yield
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
-    slot.swap(runtime)
 
 
 def test_a_flag_can_be_held_by_its_name_after_the_server_lost_everything(

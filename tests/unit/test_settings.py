@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,7 +116,6 @@ def test_a_table_that_is_none_is_named(tmp_path, text):
     assert "write [tool.degrade]" in message
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it cannot be removed")
 def test_a_working_directory_that_is_gone_is_told(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()

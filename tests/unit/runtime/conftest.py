@@ -10,19 +10,11 @@ import pytest
 from degrade import Runtime
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime import flags, slot
 
 
 @pytest.fixture(autouse=True)
-def forget_flags() -> Iterator[None]:
-    """Let every test declare what it likes: names of other tests are not taken."""
-    before, runtime = dict(flags._registry.flags), slot.existing()
-    flags._registry.flags.clear()
-    yield
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
-    if slot.existing() is not runtime:
-        slot.swap(runtime)
+def in_every_test(forget_flags: None) -> None:
+    """Let every test declare what it likes."""
 
 
 @pytest.fixture

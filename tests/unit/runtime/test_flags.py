@@ -377,7 +377,6 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.skipif(os.name != "posix", reason="directories in use cannot be removed")
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_settings_that_cannot_be_read_never_reach_a_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
