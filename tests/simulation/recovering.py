@@ -2,7 +2,7 @@
 
 nobody leaves DEGRADED before its cooldown     but by an order's end, or the fleet's evidence
 a failed step makes the next cooldown longer   1.5 times in the first step, else twice
-past the flap budget an hour is waited for
+past the flap budget an hour is waited for     after a breach: who ends an order says when
 a fleet verdict needs two sick processes       one sick process degrades itself alone
 """
 
@@ -91,7 +91,7 @@ class Recovering:
     def _left(self, at: float) -> None:
         waited_s = at - self._entered
         recent = [flap for flap in self._flaps if flap > at - _HOUR_S]
-        if len(recent) > self._policy.flaps_per_hour:
+        if self._owed_s and len(recent) > self._policy.flaps_per_hour:
             self._say(f"left degraded, though it flapped {len(recent)} times within an hour")
         if waited_s < self._owed_s - _ROUNDING_S and not self._of_fleet:
             self._say(f"left degraded after {waited_s:.3f} s of at least {self._owed_s:.3f} s")

@@ -33,6 +33,8 @@ POLL_S = 1.2
 _SLACK_S = 0.1
 _DEADLINE_S = 2.0
 _EDGE_S = 1.5
+_HINTED_S = 1.0
+"""How far the time of a change may be off that a process knows by a hint alone."""
 
 _HOLDS = f"degrade:{{{NAMESPACE}}}:holds".encode()
 _CONTROL = f"degrade:{{{NAMESPACE}}}:control".encode()
@@ -75,7 +77,7 @@ class Truth:
         self._lives: dict[int, tuple[bytes | None, int]] = {}
         self._applied: dict[str, tuple[str, int]] = {}
         self._versions: dict[tuple[str, str], tuple[float, int, bool]] = {}
-        self._offs: dict[tuple[str, str], tuple[float, float]] = {}
+        self._offs: dict[tuple[str, str], float] = {}
         self.desk: Desk = {}
         self.level: int | None = None
         self.changed = self.moved = float("-inf")
@@ -213,7 +215,7 @@ class Truth:
             at, epoch = record.at, record.epoch
             if isinstance(record, Release) and record.of is not None:
                 at, epoch = record.of  # nothing was ordered when it expired
-            if before is not None and at < before[0] - 1.0 and epoch < before[1]:
+            if before is not None and at < before[0] - _HINTED_S and epoch < before[1]:
                 self._world.violated(
                     f"{process.name}: {name} went back to what was ordered at {at:.1f} "
                     f"in epoch {epoch}, from {before[0]:.1f} in epoch {before[1]}"
@@ -228,10 +230,11 @@ class Truth:
                 continue  # written by hand, and not adopted yet
             key = (process.name, name)
             if hold is not None and hold.mode is HoldMode.OFF:
-                self._offs[key] = (hold.at, end)
+                # what a hand wrote may be over when it is adopted: it was in force until then
+                self._offs[key] = hold.at if hold.until is None else min(hold.at, hold.until)
                 continue
-            began, ended = self._offs.pop(key, (0.0, -1.0))
-            if end <= ended or end < began - 1.0:
+            began = self._offs.pop(key, 0.0)
+            if end < began - _HINTED_S:
                 self._world.violated(
                     f"{process.name}: the off of {name} from {began:.1f} ended, but the last end "
                     f"that is known of one is {end:.1f}"
