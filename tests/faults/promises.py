@@ -12,7 +12,8 @@ phases of the same run, what it does meanwhile. When the calls of that one are s
 fault than guarded ones were without it, the machine is, and they are what is compared with. The
 bare calls between guarded ones are no measure: a thread of ours that is in the way slows them, too.
 Noise comes in bursts, so a p99 is the median of those of blocks of a hundred calls: two calls of
-each hundred that wait show in it.
+each hundred that wait show in it. Of fewer than three blocks nothing is said: one burst would be
+all of them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ LINES_A_MINUTE = 10
 MORE_CPU = 0.02
 _MINUTE_S = 60.0
 _BLOCK = 100
+_LEAST_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,8 @@ def check(
         assert not report["thread_errors"], report["thread_errors"]
         assert not report["stderr"], report["stderr"]
     everything = [name for name in _names(ours) if name != "warm"]
+    for phases in (calm, fault):
+        assert len(_blocks(ours, phases)) >= _LEAST_BLOCKS, f"too few calls in {phases} to judge"
     calm_s, fault_s = _p99(ours, calm), _p99(ours, fault)
     expected_s = calm_s
     worst_without_s = 0.0
@@ -193,14 +197,21 @@ def _cpu(report: dict[str, Any], phases: Sequence[str]) -> float:
 
 
 def _p99(reports: Sequence[dict[str, Any]], phases: Sequence[str], what: str = "guarded") -> float:
-    """Return the median of the p99 of blocks of a hundred calls, each of one process and phase."""
-    blocks = []
-    for report in reports:
-        for phase in phases:
-            calls = report["phases"].get(phase, {}).get(what, [])
-            blocks += [calls[at : at + _BLOCK] for at in range(0, len(calls), _BLOCK)]
-    whole = [block for block in blocks if len(block) == _BLOCK] or blocks
-    return quantile([quantile(block, 0.99) for block in whole], 0.5)
+    """Return the median of the p99 of blocks; without a whole one, the p99 of all calls."""
+    blocks = _blocks(reports, phases, what) or [_all(reports, phases, what)]
+    return quantile([quantile(block, 0.99) for block in blocks], 0.5)
+
+
+def _blocks(
+    reports: Sequence[dict[str, Any]], phases: Sequence[str], what: str = "guarded"
+) -> list[list[float]]:
+    """Return blocks of a hundred calls, each of one process and phase."""
+    each = [report["phases"].get(phase, {}).get(what, []) for report in reports for phase in phases]
+    return [
+        calls[at : at + _BLOCK]
+        for calls in each
+        for at in range(0, len(calls) - _BLOCK + 1, _BLOCK)
+    ]
 
 
 def _names(reports: Sequence[dict[str, Any]]) -> list[str]:

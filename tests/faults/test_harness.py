@@ -16,6 +16,8 @@ from tests.servers.waiting import until
 pytestmark = pytest.mark.real
 
 FLAG = "feed.ranking"
+ROUNDS = 4
+"""Quiet calls and others by turns, so that a burst of noise is in both."""
 
 
 def control(app, url):
@@ -25,25 +27,26 @@ def control(app, url):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_application_follows_an_operator_and_keeps_the_promises(application, tmp_path, kind):
     url = f"sqlite:///{tmp_path}/store.db"
-    app = application(url, kind=kind)
+    app = application(url, kind=kind, rate=80.0)
     assert [worker.hello["first"] for worker in app.workers] == (
         ["full", "full"] if kind == "sync" else [None, None]
     )
-    app.gather("calm", calls=50)
-    held = app.mark("fault")
-    control(app, url).hold(FLAG, "degraded", for_=None, reason="a test")
-    since = app.await_answer(FLAG, "degraded")
-    assert 0 < max(since) - held < 5
-    app.gather("held", calls=50)
-    app.mark("calm")
-    control(app, url).release(FLAG, reason="a test", now=True)
-    app.await_answer(FLAG, "full")
-    app.gather("fault", calls=50)
+    for _ in range(ROUNDS):
+        app.gather("calm", calls=80)
+        held = app.mark("warm")
+        control(app, url).hold(FLAG, "degraded", for_=None, reason="a test")
+        since = app.await_answer(FLAG, "degraded")
+        assert 0 < max(since) - held < 5
+        app.gather("held", calls=30)
+        app.mark("warm")
+        control(app, url).release(FLAG, reason="a test", now=True)
+        app.await_answer(FLAG, "full")
+        app.gather("fault", calls=80)
     reports = app.reports()
     assert set(promises.answers(reports, ["held"], FLAG)) == {"degraded"}
     kept = promises.check(reports, fault=["held", "fault"])
     assert kept.sockets == 0
-    assert kept.calls >= 200
+    assert kept.calls >= 600
     if kind == "async":
         assert kept.lag_s > 0
         assert promises.answers(reports, ["calm"], "inline")["full"] > 0
@@ -93,7 +96,7 @@ def report(guarded, *, control=False, **more):
 
 
 def broken(**more):
-    return report(([0.002] * 100, [0.002] * 100), **more)
+    return report(([0.002] * 300, [0.002] * 300), **more)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def broken(**more):
         ([broken(thread_errors=["degrade-courier died"])], "degrade-courier"),
         ([broken(stderr="Traceback")], "Traceback"),
         ([broken(log=[[1.0, "line"]] * 11)], "line"),
-        ([report(([0.002] * 100, [0.0031] * 100))], "slower"),
+        ([report(([0.002] * 300, [0.0031] * 300))], "slower"),
         ([report(([0.002] * 1000, [0.002] * 999 + [0.31]))], "waited"),
     ],
     ids=["exception", "thread", "stderr", "log", "slower", "waited"],
@@ -121,22 +124,29 @@ def test_too_many_connections_are_noticed():
 
 
 def test_a_machine_that_slows_everybody_is_no_broken_promise():
-    slowed = report(([0.002] * 100, [0.0031] * 100))
-    busy = report(([0.002] * 100, [0.0025] * 100), control=True)
-    quiet = report(([0.002] * 100, [0.002] * 100), control=True)
+    slowed = report(([0.002] * 300, [0.0031] * 300))
+    busy = report(([0.002] * 300, [0.0025] * 300), control=True)
+    quiet = report(([0.002] * 300, [0.002] * 300), control=True)
     assert promises.check([slowed, busy]).expected_s == 0.0025
     with pytest.raises(AssertionError, match="slower"):
         promises.check([slowed, quiet])
-    slowed["phases"]["fault"]["bare"] = [0.0031] * 100
+    slowed["phases"]["fault"]["bare"] = [0.0031] * 300
     with pytest.raises(AssertionError, match="slower"):  # what is in our way is in theirs, too
         promises.check([slowed, quiet])
 
 
 def test_degraded_calls_that_are_slower_than_full_ones_are_noticed():
     waiting = broken()
-    waiting["phases"]["fault"]["degraded"] = [0.1] * 100
+    waiting["phases"]["fault"]["degraded"] = [0.1] * 300
     with pytest.raises(AssertionError, match="degraded calls"):
         promises.check([waiting])
+
+
+def test_too_few_calls_are_not_judged():
+    few = broken()
+    few["phases"]["fault"]["guarded"] = [0.002] * 299
+    with pytest.raises(AssertionError, match="too few calls"):
+        promises.check([few])
 
 
 def test_a_thread_that_spins_is_noticed():
