@@ -27,7 +27,7 @@ LONGER_S = 0.05
 """What import and first call may take beyond what they take with `memory://`..."""
 START_S = 0.2
 """... on a machine where those take this long; a slower or busier one may take as much longer."""
-ROUNDS = 6
+ROUNDS = 15
 DISTURBED = 1.5
 """Beside a start with `memory://` that took so many times the fastest, the machine was busy."""
 END_S = 1.0
