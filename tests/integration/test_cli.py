@@ -228,6 +228,21 @@ def test_a_line_of_events_tells_which_phase_came_after_which(degrade, store):
     assert "steady to degraded, 1m30s earlier  by automation: errors 50%" in second
 
 
+def test_an_output_that_cannot_be_written_is_one_line_and_the_order_stands(env, store, tmp_path):
+    hold = ("hold", "feed.ranking", "off", "--for", "30m", "-r", "bad model")
+    for words in (hold, ("status",), ("events", "--json"), ("why", "nothing", "--json")):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", MAIN, *words],
+                env=env, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+                timeout=PATIENCE_S, check=False,
+            )  # fmt: skip
+        assert done.returncode == Exit.FAILED
+        assert "Traceback" not in done.stderr
+        assert "cannot write the output: No space left on device" in done.stderr
+    assert store.read().holds["feed.ranking"].mode is HoldMode.OFF
+
+
 def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):
     store.append([draft("first")])
     follower = subprocess.Popen(

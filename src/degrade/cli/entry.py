@@ -16,6 +16,7 @@ _WITHOUT = (
     "to act on one host without the store, there: "
     "degrade hold FLAG MODE --for 30m --reason REASON --local"
 )
+_UNWRITTEN = "cannot write the output: {}; an order that was given stands, see: degrade status"
 
 
 def main() -> None:
@@ -28,8 +29,10 @@ def main() -> None:
         print(end="", flush=True)
     except KeyboardInterrupt:  # while it starts; later the parser hears it
         code = Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader went away, and what is left has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:  # of the output: all others are errors of ours
+        if not isinstance(error, BrokenPipeError):  # the reader went away, and wants no word
+            print(f"degrade: {_UNWRITTEN.format(error.strerror)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has nowhere to go
         code = Exit.FAILED
     sys.exit(code)
 
