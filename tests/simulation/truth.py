@@ -19,12 +19,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from degrade.core.records import ControlState, Release
+from degrade.core.records import ControlState, Hold, Release
 from degrade.core.words import HoldMode, Mode
 from tests.simulation.network import Network
 from tests.simulation.process import NAMESPACE, Process
 from tests.simulation.server import SimServer
-from tests.simulation.world import World
+from tests.simulation.world import BEGIN_S, World
 
 __all__ = ("POLL_S", "Order", "Truth")
 
@@ -75,6 +75,7 @@ class Truth:
         self._names = (*flags, "*")
         self._raw: tuple[dict[bytes, bytes], bytes | None] = ({}, None)
         self._lives: dict[int, tuple[bytes | None, int]] = {}
+        self._written: dict[tuple[bytes, int], float] = {}
         self._applied: dict[str, tuple[str, int]] = {}
         self._versions: dict[tuple[str, str], tuple[float, int, bool]] = {}
         self._offs: dict[tuple[str, str], float] = {}
@@ -100,6 +101,8 @@ class Truth:
             if late_s > _DEADLINE_S + _SLACK_S:
                 self._world.violated(f"a write that came {late_s:.1f} s late changed the state")
         self._lives[id(server)] = life
+        if life[0] is not None:
+            self._written.setdefault((life[0], life[1]), BEGIN_S + self._world.now)
         if server is self._network.primary:
             if moved:
                 self.moved = self._world.now
@@ -230,15 +233,22 @@ class Truth:
                 continue  # written by hand, and not adopted yet
             key = (process.name, name)
             if hold is not None and hold.mode is HoldMode.OFF:
-                # what a hand wrote may be over when it is adopted: it was in force until then
-                self._offs[key] = hold.at if hold.until is None else min(hold.at, hold.until)
+                self._offs[key] = self._began(state.incarnation, hold)
                 continue
             began = self._offs.pop(key, 0.0)
-            if end < began - _HINTED_S:
+            if end < began:
                 self._world.violated(
                     f"{process.name}: the off of {name} from {began:.1f} ended, but the last end "
                     f"that is known of one is {end:.1f}"
                 )
+
+    def _began(self, incarnation: str, hold: Hold) -> float:
+        """Return since when a hold is in force, server time, also when it is known by a hint alone.
+
+        What a hand wrote may be over when it is adopted: then until when it was.
+        """
+        written = self._written.get((incarnation.encode(), hold.epoch), hold.at)
+        return min(hold.at, written, hold.at if hold.until is None else hold.until)
 
     # ------------------------------------------------------------------ the end
 
