@@ -43,7 +43,7 @@ def _app(url: str, namespace: str, note: Seen) -> None:
     flag = degrade.Flag(FLAG)
     runtime = degrade.configure(store=url, namespace=namespace, state_file=False)
     settle = Watch.settle
-    last = [flag.degraded]
+    last, orders = [flag.degraded], runtime.orders
 
     def settled(watch: Watch, *found: Resolved | None) -> None:
         settle(watch, *found)
@@ -51,7 +51,7 @@ def _app(url: str, namespace: str, note: Seen) -> None:
         at = time.monotonic()
         if degraded is not last[0]:
             last[0] = degraded
-            note(runtime.orders.epoch, at)
+            note(orders._state.epoch, at)  # type: ignore[union-attr]  # noqa: SLF001 - at once: it is measured
 
     Watch.settle = settled  # type: ignore[method-assign]  # all that calls read was just written
     if not runtime.wait_ready("10s"):

@@ -334,7 +334,7 @@ def test_a_hint_that_overtakes_a_read_is_corrected_by_another_read(redis_server,
         assert state is not None
         heard.append(state.holds["feed"].actor)
 
-    reader._ledger.heard(message["data"].encode(), hear)
+    reader._ledger.heard(hear, message["data"].encode())
     assert heard == ["the fleet"]
     assert reader.changed(), "who obeys the hint last reads who ordered it once more"
     reader.read()

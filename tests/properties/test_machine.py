@@ -351,7 +351,6 @@ class AnyTraffic(RuleBasedStateMachine):
     def the_phase_agrees_with_the_share(self) -> None:
         state = self.state
         assert 0 <= state.share <= 1
-        assert math.isclose(state.dial + state.share, 1)
         if state.phase is Phase.STEADY:
             assert state.share == 1
         if state.phase is Phase.RECOVERING:

@@ -82,7 +82,7 @@ def test_without_absolute_holds_and_observers_no_layer_lowers_the_dial(
 
 @given(layers)
 def test_the_dial_is_one_that_some_layer_asks_for(given_layers: Layers):
-    asked = {0.0, 1.0, given_layers["machine"].dial}
+    asked = {0.0, 1.0, 1.0 - given_layers["machine"].share}
     asked |= {lease.dial for lease in given_layers["leases"]}
     asked |= {order.dial for name in ("hold", "everyone") if (order := given_layers[name])}
     answer = resolve(**given_layers)

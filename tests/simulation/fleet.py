@@ -236,7 +236,7 @@ class Fleet(Traffic):
             for flag, watch in process.watches.items()
             if flag not in spent
             and self.rate(process.name, flag)
-            and not watch.ordered
+            and (watch.hold, watch.everyone, watch.level) == (None, None, None)
             and watch.state.phase is not Phase.STEADY
             and watch.state.until - watch.clock() <= _SOON_S
         ]

@@ -43,7 +43,7 @@ class Servers:
     def hear(self, store: RedisStore) -> ControlState | None:
         """Let a process hear the newest hint."""
         heard: list[ControlState | None] = []
-        store._ledger.heard(self.hints[-1], heard.append)
+        store._ledger.heard(heard.append, self.hints[-1])
         return heard[-1] if heard else None
 
 

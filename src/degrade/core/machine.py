@@ -149,11 +149,6 @@ class MachineState:
     voting: bool = False
     bad_at: float = float("-inf")
 
-    @property
-    def dial(self) -> float:
-        """Share of calls that are degraded, 0 to 1."""
-        return 1.0 - self.share
-
 
 Step = tuple[MachineState, tuple[Effect, ...]]
 Probe = Literal["kept", "failed"] | None

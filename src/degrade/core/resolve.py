@@ -35,6 +35,7 @@ __all__ = ("Lease", "Resolved", "resolve")
 # Members of an enumeration are looked up anew at each use, which takes longer than comparing them.
 _HELD_OFF, _HELD_NORMAL, _HELD_DEGRADED = HoldMode.OFF, HoldMode.NORMAL, HoldMode.DEGRADED
 _OFF, _NORMAL, _DEGRADED = Mode.OFF, Mode.NORMAL, Mode.DEGRADED
+_STEADY = Phase.STEADY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +86,6 @@ class _Ending(Protocol):
     def until(self) -> float | None: ...
 
 
-class _Wish(NamedTuple):
-    """What one layer asks for."""
-
-    dial: float
-    layer: str
-    reason: str
-    automatic: bool = False
-
-
 def resolve(
     *,
     hold: Hold | None,
@@ -122,38 +114,37 @@ def resolve(
         Linear in the leases.
     """
     if hold is None and everyone is None and level is None and not leases:
-        return _result(_wish_of(machine))
-    human: list[_Wish] = []
-    observed: list[_Wish] = []
+        return _of_machine(machine)
+    human: list[Resolved] = []
+    observed: list[Resolved] = []
     for order, layer, on in ((hold, "hold", "hold"), (everyone, "everyone", "hold on *")):
         if order is None or _over(order, now_wall):
             continue
         mode, reason = order.mode, f"{on} by {order.actor}: {order.reason}"
         if mode is _HELD_OFF:
-            return _result(_Wish(1.0, layer, reason), _OFF)
+            return Resolved(_OFF, 1.0, layer, reason, automatic=False, would=(_OFF, 1.0))
         if mode is _HELD_NORMAL:
-            return _result(_Wish(0.0, layer, reason))
+            return _wish(0.0, layer, reason)
         if mode is _HELD_DEGRADED:
-            human.append(_Wish(order.dial, layer, reason))
+            human.append(_wish(order.dial, layer, reason))
         else:
-            observed.append(_Wish(0.0, layer, reason))
+            observed.append(_wish(0.0, layer, reason))
     if level is not None and _reaches(level, flag_level) and not _over(level, now_wall):
-        reason = f"level {level.level} by {level.actor}: {level.reason}"
-        human.append(_Wish(1.0, "level", reason))
+        human.append(_wish(1.0, "level", f"level {level.level} by {level.actor}: {level.reason}"))
     if not observed:
         for wish in human:
             if wish.dial >= 1:  # no other is greater, and none of the lower layers comes before it
-                return _result(wish)
+                return wish
     automation = [
-        _Wish(lease.dial, "lease", f"{lease.source}: {lease.reason}", automatic=True)
+        _wish(lease.dial, "lease", f"{lease.source}: {lease.reason}", automatic=True)
         for lease in leases
         if not _over(lease, now_wall)
     ]
-    automation.append(_wish_of(machine))
-    would = _result(_greatest([*human, *automation]))
+    automation.append(_of_machine(machine))
+    would = _greatest([*human, *automation])
     if not observed:
         return would
-    return _result(_greatest([*human, *observed]))._replace(would=would.would)
+    return _greatest([*human, *observed])._replace(would=would.would)
 
 
 def _reaches(order: LevelOrder, flag_level: int | None) -> bool:
@@ -164,23 +155,22 @@ def _over(order: _Ending, now_wall: float) -> bool:
     return order.until is not None and order.until <= now_wall
 
 
-def _greatest(wishes: Sequence[_Wish]) -> _Wish:
+def _greatest(wishes: Sequence[Resolved]) -> Resolved:
     return max(wishes, key=lambda wish: wish.dial)  # the first of equal ones
 
 
-def _wish_of(machine: MachineState) -> _Wish:
-    return _Wish(machine.dial, "machine", _machine_reason(machine), automatic=True)
+def _of_machine(machine: MachineState) -> Resolved:
+    reason = "steady" if machine.phase is _STEADY else _why_not_steady(machine)
+    return _wish(1.0 - machine.share, "machine", reason, automatic=True)
 
 
-def _machine_reason(machine: MachineState) -> str:
-    if machine.phase is Phase.STEADY:
-        return "steady"
+def _why_not_steady(machine: MachineState) -> str:
     if machine.phase is Phase.DEGRADED:
         return machine.cause
     return f"recovering at {ratio_text(machine.share)}: {machine.cause}"
 
 
-def _result(wish: _Wish, mode: Mode | None = None) -> Resolved:
-    found = mode or (_DEGRADED if wish.dial > 0 else _NORMAL)
-    dial, layer, reason, automatic = wish
-    return Resolved(found, dial, layer, reason, automatic, would=(found, dial))
+def _wish(dial: float, layer: str, reason: str, *, automatic: bool = False) -> Resolved:
+    """Return what one layer asks for, as if it were the only one."""
+    mode = _DEGRADED if dial > 0 else _NORMAL
+    return Resolved(mode, dial, layer, reason, automatic, would=(mode, dial))

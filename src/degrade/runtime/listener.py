@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from degrade.core.records import ControlState
 from degrade.ports import Fleet
 from degrade.runtime.worker import Worker
 
@@ -37,11 +36,7 @@ class Listener(Worker):
     def _run(self) -> None:
         while not self.stopping:
             try:
-                self._fleet.listen(self._hear, lambda: self.stopping)
+                self._fleet.listen(self._runtime.hear, lambda: self.stopping)
             except Exception:  # noqa: BLE001 - the listener must not die; what broke is counted and told
                 self._runtime.troubles.note("hints")
                 self.bell.wait(_AGAIN_S)
-
-    def _hear(self, state: ControlState | None) -> None:
-        if not self.stopping:
-            self._runtime.hear(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ("Layer", "Orders")
 
 Layer = Literal["hold", "everyone", "level"]
+
+_NO_HOLDS: Mapping[str, Hold] = {}
 
 
 class Orders:
@@ -80,8 +82,8 @@ class Orders:
         Cost:
             Linear in the holds, whatever the number of flags.
         """
-        self.seen(now)
-        known = self.live
+        self._seen = now
+        known = None if self.from_file else self._state
         same = known is not None and known.incarnation == state.incarnation
         if known is not None and same and known.epoch >= state.epoch:
             return None
@@ -155,15 +157,22 @@ class Orders:
         state = self.live
         return state is not None and bool(state.verdicts)
 
-    def apply_to(self, watch: Watch) -> None:
-        """Give a flag the orders that concern it, ended ones included."""
-        name, state = watch.flag.name, self._state
-        watch.hold = self._hold(name)
-        watch.everyone = self._hold(EVERYONE)
-        watch.held_here = name in self._local_holds or EVERYONE in self._local_holds
+    def apply_to(self, watch: Watch) -> bool:
+        """Give a flag the orders that concern it, ended ones included.
+
+        Returns:
+            Whether there is one, or was one until now.
+        """
+        before = watch.hold or watch.everyone or watch.level
+        name, state, here = watch.flag.name, self._state, self._local_holds
+        everywhere = _NO_HOLDS if state is None else state.holds
+        watch.hold = here.get(name) or everywhere.get(name)
+        watch.everyone = here.get(EVERYONE) or everywhere.get(EVERYONE)
+        watch.held_here = name in here or EVERYONE in here
         if state is not None:
             watch.level = state.level
             watch.off_ended = max(state.off_ended.get(name, 0), state.off_ended.get(EVERYONE, 0))
+        return (before or watch.hold or watch.everyone or watch.level) is not None
 
     def gone(self, watch: Watch, layer: str, store_now: float) -> bool:
         """Return whether the order of a layer is over for a flag, rather than replaced."""
@@ -201,12 +210,6 @@ class Orders:
             orders.append(state.level)
         return any(_over(order, store_now) for order in orders)
 
-    def _hold(self, name: str) -> Hold | None:
-        local = self._local_holds.get(name)
-        if local is not None:
-            return local
-        return None if self._state is None else self._state.holds.get(name)
-
     def _plan(self, after: float) -> None:
         ends = [hold.until for hold in self._local_holds.values()]
         if self._state is not None:
@@ -230,8 +233,10 @@ def _differing(before: ControlState, after: ControlState) -> set[str]:
     if _differ(before.level, after.level) or _differ(before.verdicts, after.verdicts):
         return {EVERYONE}
     old, new = before.holds, after.holds
-    names = {name for name, hold in new.items() if old.get(name) is not hold}
-    names |= old.keys() - new.keys()
+    names = set(old.keys() - new.keys())
+    for name, hold in new.items():
+        if old.get(name) is not hold:
+            names.add(name)
     if before.off_ended is not after.off_ended:
         names |= {name for name, _ in before.off_ended.items() ^ after.off_ended.items()}
     return names

@@ -14,7 +14,7 @@ from collections import deque
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from degrade.core.words import RungKind
 
@@ -54,8 +54,7 @@ class Served:
     since: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What all answers of a flag share until it changes: `(flag, reason, since)`.
 
     A call only points to it, so that a note costs one small tuple.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("Ended", "followed", "obeyed", "recoveries")
 
 SPREAD_S: Final = 60.0
+_OFF: Final = Mode.OFF
 _ORDERED: Final = frozenset({"hold", "everyone", "level"})
 
 Ended = tuple["Watch", "Resolved", bool]
@@ -46,6 +47,10 @@ def followed(
         The transitions that this led to, to be told.
     """
     concerned, ended = obeyed(orders, watches, tier, now=now, store_now=store_now)
+    if not ended:
+        for watch, resolved in concerned:
+            watch.settle(resolved)
+        return []
     moved = [(watch, watch.move([event], now)) for watch, event in recoveries(ended, now, rng)]
     stirred = any(transitions for _, transitions in moved)  # what they are to obey changed with it
     for watch, resolved in concerned:
@@ -72,14 +77,12 @@ def obeyed(
     concerned: list[tuple[Watch, Resolved]] = []
     ended: list[Ended] = []
     for watch in watches:
-        had, off_ended = watch.ordered, watch.off_ended
-        before, here = watch.resolved, watch.held_here
-        orders.apply_to(watch)
-        if not (had or watch.ordered or watch.off_ended > off_ended):
+        before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
+        if not (orders.apply_to(watch) or watch.off_ended > off_ended):
             continue
         after = watch.peek()
         concerned.append((watch, after))
-        turned = (before.mode is Mode.OFF) != (after.mode is Mode.OFF)
+        turned = (before.mode is _OFF) != (after.mode is _OFF)
         if turned or watch.off_ended > off_ended:
             ago_s = 0.0 if turned else max(store_now - watch.off_ended, 0.0)
             tier.void(watch.flag.name, now - ago_s)
@@ -100,8 +103,9 @@ def recoveries(
         now: Monotonic seconds.
         rng: For when the others begin.
     """
-    ordered = sorted(ended, key=lambda entry: (-(entry[0].flag.level or 0), entry[0].flag.name))
-    for index, (watch, before, at_once) in enumerate(ordered):
+    if len(ended) > 1:
+        ended = sorted(ended, key=lambda entry: (-(entry[0].flag.level or 0), entry[0].flag.name))
+    for index, (watch, before, at_once) in enumerate(ended):
         cause = f"ended: {before.reason}"
         if at_once:
             yield watch, Cleared(now=now, cause=cause)

@@ -319,6 +319,8 @@ class Runtime:
 
     def hear(self, state: ControlState | None) -> None:
         """Obey what a hint told at once; None lets the courier read the store now."""
+        if self._closed:
+            return
         if state is None:
             self._courier.poll_now()
         else:

@@ -52,7 +52,11 @@ class Route:
 RUN: Final = Route("RUN")
 SERVE: Final = Route("SERVE")
 
+_NORMAL: Final = Mode.NORMAL
+_DEGRADED: Final = Mode.DEGRADED
+_OFF: Final = Mode.OFF
 _STEADY: Final = Phase.STEADY
+_RECOVERING: Final = Phase.RECOVERING
 """Read once: a member of an enumeration is slow to read from its class, and a tick reads many."""
 _PEAK_MEMORY_S = 60.0
 _ACTIVE_S = 30.0
@@ -175,11 +179,11 @@ class Watch:
         """Decide for one call: run, serve from the ladder, or run as a probe with a permit."""
         resolved = self.resolved
         dial = resolved.dial
-        if resolved.mode is Mode.OFF:
+        if resolved.mode is _OFF:
             return SERVE
         if dial <= 0:
             return RUN
-        probing = resolved.automatic and self.state.phase is Phase.RECOVERING
+        probing = resolved.automatic and self.state.phase is _RECOVERING
         degraded = is_degraded(
             self.flag.name, subject(), dial, self._store_now(), self._rng.random()
         )
@@ -196,7 +200,7 @@ class Watch:
     def degraded_now(self) -> bool:
         """Whether the current subject gets degraded answers; takes no permit, records nothing."""
         resolved = self.resolved
-        if resolved.mode is Mode.OFF:
+        if resolved.mode is _OFF:
             return True
         return is_degraded(
             self.flag.name, subject(), resolved.dial, self._store_now(), self._rng.random()
@@ -210,17 +214,12 @@ class Watch:
             left_s = max(left_s, hold.until - self._store_now())
         return max(1.0, left_s)
 
-    @property
-    def ordered(self) -> bool:
-        """Whether a human ordered something that may concern it."""
-        return not (self.hold is None and self.everyone is None and self.level is None)
-
     # ------------------------------------------------------------------ the tick
 
     @property
     def quiet(self) -> bool:
         """Whether no call runs or waits to be counted, and the machine needs no time to pass."""
-        return self.recorder.empty and self._tally.idle and self.state.phase is Phase.STEADY
+        return self.recorder.empty and self._tally.idle and self.state.phase is _STEADY
 
     def active(self, now: float) -> bool:
         """Return whether calls began or ended in the last half minute, as folded last."""
@@ -389,7 +388,7 @@ class Watch:
         if (before.mode, before.reason) != (after.mode, after.reason):
             self.changed_wall = wall_s
         gate = self.gate
-        since = None if after.mode is Mode.NORMAL else gate.stamp.since or wall_s
+        since = None if after.mode is _NORMAL else gate.stamp.since or wall_s
         gate.stamp = Stamp(self.flag.name, after.reason, since)
         self._turn_gate()
 
@@ -400,11 +399,11 @@ class Watch:
 
     def _turn_gate(self) -> None:
         resolved, gate = self.resolved, self.gate
-        probing = resolved.automatic and self.state.phase is Phase.RECOVERING
-        whole = resolved.mode is Mode.DEGRADED and resolved.dial >= 1
+        probing = resolved.automatic and self.state.phase is _RECOVERING
+        whole = resolved.mode is _DEGRADED and resolved.dial >= 1
         slow = self.inline or self.asleep or self.flooded  # inline, each may tick; asleep, rouse
         gate.still = whole and not probing and not slow
-        gate.shut = slow or resolved.mode is not Mode.NORMAL
+        gate.shut = slow or resolved.mode is not _NORMAL
 
     def answered(self, rung: RungKind, age_s: float | None) -> None:
         """Record one degraded answer; called on the request path, one append."""

@@ -163,11 +163,6 @@ def test_a_step_keeps_the_time_and_the_cause_of_the_recovery(flag: Driven):
     assert state.cause == "breach: errors"
 
 
-def test_the_dial_is_the_share_of_calls_that_do_not_run(flag: Driven):
-    flag.breach()
-    assert flag.recover_to(0.25).dial == 0.75
-
-
 @pytest.mark.parametrize(
     ("good", "lasted_s", "kept"),
     [
@@ -567,7 +562,6 @@ def test_a_step_of_its_own_is_followed_by_full_traffic(flag: Driven):
 def test_a_delay_keeps_the_share_that_ran_until_it_is_over(flag: Driven):
     state = flag.ended(0.3, delay_s=20.0)
     assert (state.phase, state.share, state.until) == (DEGRADED, 0.3, 120.0)
-    assert state.dial == 0.7
     assert flag.moved.cooldown_s == 20.0
     assert flag.moved.cause == state.cause == "level"
     assert flag.tick(after=19.999).phase is DEGRADED

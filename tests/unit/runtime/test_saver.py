@@ -158,6 +158,20 @@ def test_a_hold_ends_by_the_clock_of_the_host(host: Host, passed_s: float, after
     assert mode(host) == after
 
 
+def test_a_hold_ends_in_the_time_of_a_store_whose_clock_is_another(host: Host):
+    there = host.clock.wall() + 3_600.0
+    held = hold("degraded").but(at=there, until=there + 60.0)
+    state = ControlState(incarnation="life", epoch=9, now=there, holds={"feed": held})
+    host.store.away = True
+    host.file.write(Saved(at=host.clock.wall(), state=state), watched=())
+    host.process().tick()
+    host.live(58)
+    assert mode(host) == "degraded"
+    assert stats_of(host.runtime, "feed").phase == "steady"
+    host.live(4)
+    assert stats_of(host.runtime, "feed").phase == "recovering"
+
+
 def test_a_hold_that_ends_while_the_store_is_away_leads_into_recovery(host: Host):
     host.held("degraded", "1m")
     host.process().tick()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 
 from degrade.stores.redis.address import Address, Place
 from degrade.stores.redis.dialing import Dialing
@@ -76,13 +76,13 @@ class Ear:
         if wire is not None:
             wire.close()
 
-    def messages(self, over: Callable[[], bool]) -> Generator[bytes | None, None, None]:
-        """Yield what is heard until it is over, and None after each subscription."""
+    def listen(self, hear: Callable[[bytes | None], None], over: Callable[[], bool]) -> None:
+        """Call `hear` with each message until it is over, and with None after each subscription."""
         failures = 0
         while not over():
             began, failure = time.monotonic(), None
             try:
-                yield from self._subscription(over)
+                self._subscription(hear, over)
             except LinkError as error:
                 failure = error
             if failure is None:
@@ -96,15 +96,15 @@ class Ear:
             failures = 0 if time.monotonic() - began > _SETTLED_S else failures + 1
             self._pause(failure, failures, over)
 
-    def _subscription(self, over: Callable[[], bool]) -> Iterator[bytes | None]:
+    def _subscription(self, hear: Callable[[bytes | None], None], over: Callable[[], bool]) -> None:
         wire = self._opened(over)
         if wire is None:
             return
         self._wire = wire
         try:
             messages = self._subscribed(wire)
-            yield None
-            yield from self._heard(wire, messages, over)
+            hear(None)
+            self._hear(wire, messages, hear, over)
         except LinkError:
             if self._left is not wire:
                 raise
@@ -133,7 +133,13 @@ class Ear:
             return messages
         raise failure
 
-    def _heard(self, wire: Wire, messages: Messages, over: Callable[[], bool]) -> Iterator[bytes]:
+    def _hear(
+        self,
+        wire: Wire,
+        messages: Messages,
+        hear: Callable[[bytes | None], None],
+        over: Callable[[], bool],
+    ) -> None:
         oldest = wire.since + random.uniform(0.8, 1.0) * OLDEST_S
         quiet_since = time.monotonic()
         asked_at: float | None = None
@@ -141,8 +147,6 @@ class Ear:
             wait_s = _LOOK_UP_S if asked_at is None else min(_LOOK_UP_S, self._timeout_s)
             try:
                 reply = messages.next(wait_s, self._timeout_s)
-                if type(reply) is bytes:
-                    yield reply
                 now = time.monotonic()
                 if reply is not None:
                     quiet_since, asked_at = now, None
@@ -154,6 +158,8 @@ class Ear:
             except FAILURES as error:
                 failure = explained(error, self._address, where=f"the channel {self._channel}")
             else:
+                if type(reply) is bytes:
+                    hear(reply)
                 continue
             raise failure
 

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -163,9 +163,7 @@ class RedisLink:
         ear = Ear(channel, route, self._address, timeout_s=self._timeout_s)
         self._ears.append(ear)
         try:
-            with closing(ear.messages(lambda: self._closed or stopping())) as messages:
-                for message in messages:
-                    hear(message)
+            ear.listen(hear, lambda: self._closed or stopping())
         finally:
             if ear in self._ears:  # not in a child that was forked meanwhile
                 self._ears.remove(ear)

@@ -14,6 +14,7 @@ Heartbeats can be large, and they are for people: to count votes nobody reads th
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -62,8 +63,7 @@ class RedisFleet:
     def listen(
         self, hear: Callable[[ControlState | None], None], stopping: Callable[[], bool]
     ) -> None:
-        heard = self._ledger.heard
-        self._link.listen(self._keys.hint, lambda message: heard(message, hear), stopping)
+        self._link.listen(self._keys.hint, partial(self._ledger.heard, hear), stopping)
 
     # ------------------------------------------------------------------ heartbeats and votes
 

@@ -121,7 +121,7 @@ def parsed(message: bytes) -> Hint | None:
     if found is None:
         return _validated(message)
     incarnation, epoch, change, flag, mode, dial, until, now = found.groups()
-    return Hint(
+    said = (
         incarnation.decode(),
         int(epoch),
         None if change is None else change.decode(),
@@ -131,6 +131,7 @@ def parsed(message: bytes) -> Hint | None:
         None if until is None else float(until),
         now is not None,
     )
+    return tuple.__new__(Hint, said)
 
 
 def _validated(message: bytes) -> Hint | None:

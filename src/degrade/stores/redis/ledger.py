@@ -179,7 +179,7 @@ class Ledger:
         wanted = [known.control.get(mark) for mark in MARKS]
         return list(marks) != wanted or named(holds) != known.holds
 
-    def heard(self, message: bytes | None, hear: Callable[[ControlState | None], None]) -> None:
+    def heard(self, hear: Callable[[ControlState | None], None], message: bytes | None) -> None:
         """Take a message of the hint channel; None means that some may have been lost.
 
         Calls `hear` with the new state if the message was enough to know it, with None if the

@@ -3,11 +3,15 @@
 Every microsecond between a hint and the flag that it turns is paid by each process of a fleet, on
 machines where many of them wake up at once. So nothing but one `recv` and a comparison lies between
 the socket and a message as servers send it, `*3 $7 message $4 hint $126 {...}`; everything else
-they may say goes by the rules of RESP2.
+they may say goes by the rules of RESP2. Where it can, the system itself ends a wait (SO_RCVTIMEO):
+Python's timeout asks it twice, once whether there is something to read and once for it.
 """
 
 from __future__ import annotations
 
+import socket
+import struct
+import sys
 import time
 from typing import Any, Final
 
@@ -21,6 +25,7 @@ _MOST_BYTES: Final = 1_048_576
 
 _END: Final = b"\r\n"
 _DEEPEST: Final = 8
+_BY_SYSTEM: Final = sys.platform == "linux" and struct.calcsize("l") == 8
 
 
 class Messages:
@@ -34,6 +39,8 @@ class Messages:
     def __init__(self, sock: Any, channel: str) -> None:
         name = channel.encode()
         self._sock = sock
+        self._by_system = _BY_SYSTEM and type(sock) is socket.socket  # TLS has no such end
+        self._waits_s = 0.0
         self._start = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%b\r\n$" % (len(name), name)
         self._left = b""
 
@@ -61,17 +68,30 @@ class Messages:
                 within_s = end - now
                 if within_s <= 0:
                     raise exceptions.TimeoutError("no time was left")
-            if within_s != self._sock.gettimeout():  # setting it asks the system
-                self._sock.settimeout(within_s)
+            self._wait_at_most(within_s)
             try:
                 more = self._sock.recv(_AT_ONCE)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 if data:
-                    raise
+                    raise exceptions.TimeoutError("a reply did not end in time") from None
                 return None
             if not more:
                 raise exceptions.ConnectionError("the server closed the connection")
             data = data + more if data else more
+
+    def _wait_at_most(self, within_s: float) -> None:
+        timeout_s = self._sock.gettimeout()
+        if not self._by_system:
+            if timeout_s != within_s:  # setting it asks the system
+                self._sock.settimeout(within_s)
+            return
+        if timeout_s is not None:
+            self._sock.settimeout(None)
+        if self._waits_s != within_s:
+            whole_us = max(1, round(within_s * 1e6))
+            ends_after = struct.pack("ll", *divmod(whole_us, 1_000_000))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, ends_after)
+            self._waits_s = within_s
 
     def _taken(self, data: bytes) -> Any:
         """Return the first reply of what was received, and keep the rest; None if it is not whole."""

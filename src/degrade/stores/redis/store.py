@@ -80,15 +80,13 @@ class RedisStore:
             writer=lambda: f"{socket.gethostname()}/{os.getpid()}",
             rng=random.SystemRandom() if rng is None else rng,  # which no child inherits
         )
+        self.now = self._ledger.now
         self.fleet = RedisFleet(link, self._keys, self._ledger)
         self.blobs: Blobs | None = RedisBlobs(link, namespace=namespace)
 
     @property
     def url(self) -> str:
         return self._link.url
-
-    def now(self) -> float:
-        return self._ledger.now()
 
     def read(self) -> ControlState:
         self._check_open()

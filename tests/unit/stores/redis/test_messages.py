@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -110,6 +111,17 @@ def test_an_error_of_the_server_is_raised(ends):
     ends[0].sendall(b"-NOPERM this user has no permissions\r\n")
     with pytest.raises(exceptions.ResponseError, match="NOPERM"):
         heard(ends)
+
+
+def test_silence_is_waited_for_as_long_as_asked_whoever_used_the_socket_before(ends):
+    messages = Messages(ends[1], "hint")
+    for within_s in (0.05, 0.05, 0.2):
+        began = time.monotonic()
+        assert messages.next(within_s, 1.0) is None
+        assert within_s <= time.monotonic() - began + 0.01 < 5
+        ends[1].settimeout(3.0)  # as whoever sends a PING does
+    ends[0].sendall(message(HINT))
+    assert messages.next(1.0, 1.0) == HINT
 
 
 def test_a_message_that_does_not_end_is_given_up(ends):
