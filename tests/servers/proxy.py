@@ -233,7 +233,7 @@ def silent_port() -> Iterator[int]:
     """Give a port where connecting hangs, as when packets are dropped: its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", free_port()))
+        listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
