@@ -35,6 +35,8 @@ _DEADLINE_S = 2.0
 _EDGE_S = 1.5
 _HINTED_S = 1.0
 """How far the time of a change may be off that a process knows by a hint alone."""
+_ROUNDED_S = 1e-5
+"""A server tells microseconds."""
 
 _HOLDS = f"degrade:{{{NAMESPACE}}}:holds".encode()
 _CONTROL = f"degrade:{{{NAMESPACE}}}:control".encode()
@@ -236,7 +238,7 @@ class Truth:
                 self._offs[key] = self._began(state.incarnation, hold)
                 continue
             began = self._offs.pop(key, 0.0)
-            if end < began:
+            if end < began - _ROUNDED_S:
                 self._world.violated(
                     f"{process.name}: the off of {name} from {began:.1f} ended, but the last end "
                     f"that is known of one is {end:.1f}"
