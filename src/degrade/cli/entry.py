@@ -29,7 +29,9 @@ def main() -> None:
         print(end="", flush=True)
     except KeyboardInterrupt:  # while it starts; later the parser hears it
         code = Exit.INTERRUPTED
-    except OSError as error:  # of the output: all others are errors of ours
+    except OSError as error:
+        if error.filename is not None:  # no error of the output, which has no name
+            raise
         if not isinstance(error, BrokenPipeError):  # the reader went away, and wants no word
             print(f"degrade: {_UNWRITTEN.format(error.strerror)}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has nowhere to go

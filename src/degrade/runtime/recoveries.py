@@ -47,12 +47,12 @@ def followed(
         The transitions that this led to, to be told.
     """
     concerned, ended = obeyed(orders, watches, tier, now=now, store_now=store_now)
-    if not ended:
-        for watch, resolved in concerned:
-            watch.settle(resolved)
-        return []
-    moved = [(watch, watch.move([event], now)) for watch, event in recoveries(ended, now, rng)]
-    stirred = any(transitions for _, transitions in moved)  # what they are to obey changed with it
+    moved: list[tuple[Watch, tuple[Transition, ...]]] = []
+    stirred = False
+    for watch, event in recoveries(ended, now, rng) if ended else ():
+        transitions = watch.move([event], now)
+        moved.append((watch, transitions))
+        stirred = stirred or bool(transitions)  # what they are to obey changed with it
     for watch, resolved in concerned:
         watch.settle(None if stirred else resolved)
     return moved
