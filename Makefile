@@ -15,7 +15,7 @@ SPHINX := $(RUN) -m sphinx -q --fail-on-warning --keep-going -j auto
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Watch a news feed survive its ranker: frozen, killed, brought back (4 minutes)
@@ -28,9 +28,14 @@ demo-fleet: ## Watch four processes of it follow through Redis, which is frozen 
 	@$(RUN) -m examples.news_feed --fleet $(ARGS)
 
 .PHONY: test
-test: ## Run every test, in parallel and in random order
+test: ## Test every rule, in parallel and in random order (4 minutes)
 	@.ci/bootstrap test
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+.PHONY: test-slow
+test-slow: ## Run the long tests: faults, fleets of servers, simulated days (10 minutes)
+	@.ci/bootstrap test
+	@$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "slow and not faults" $(ARGS)
 
 .PHONY: faults
 faults: ## Freeze, kill, empty and cut off real redis-servers, and write what was measured
@@ -51,6 +56,7 @@ check: ## Lint, check the format and the types, and build the docs with warnings
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN)
+	$(RUN) -m pytest -q -n 0 -m types tests/typing
 	$(SPHINX) docs docs/_build/html
 
 .PHONY: format
@@ -63,7 +69,7 @@ format: ## Repair what the linter and the formatter can repair
 cov: ## Measure the coverage of the tests: 100 % of core, at least 90 % of the rest
 	@.ci/bootstrap test
 	@$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -n $(JOBS) $(ARGS)
+	$(RUN) -m coverage run -m pytest -n $(JOBS) -m "not faults and not types" $(ARGS)
 	@$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report --include='src/degrade/core/*' --fail-under=100
 	$(RUN) -m coverage report --omit='src/degrade/core/*' --fail-under=90

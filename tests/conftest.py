@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from degrade.clock import ManualClock
 from degrade.runtime import flags, slot
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.time_limit"]
 
 _COMMON = settings(
     deadline=None,  # a loaded machine is no defect
@@ -42,12 +42,18 @@ def forget_flags() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse names that differ from process to process, and let the slow tests begin first.
+    """Refuse names that differ from process to process, and let the longest tests begin first.
 
-    Parallel runs need the same names in all processes. A slow test that comes last would run
-    alone, while the other processes have nothing left to do.
+    Parallel runs need the same names in all processes. A long test that comes last would run
+    alone, while the other processes have nothing left to do. The tests with the longest timeouts
+    are taken for the longest.
     """
     changing = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if changing:
         raise pytest.UsageError("give these parameters ids of their own: " + ", ".join(changing))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_timeout_s, reverse=True)
+
+
+def _timeout_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0

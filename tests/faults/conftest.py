@@ -28,6 +28,13 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 
 PASSED = pytest.StashKey[bool]()
+QUICK = {"test_t03_cold_start", "test_t26_hostile_snapshot", "test_t27_disk"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of this folder as slow, but for those of a few files."""
+    if item.path.stem not in QUICK:
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

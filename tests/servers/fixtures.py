@@ -22,6 +22,8 @@ from tests.servers.sentinel import SentinelTrio
 
 __all__ = ("Servers",)
 
+_FLEETS = {"sentinel_trio", "redis_cluster"}
+
 
 class Servers:
     """Starts servers, and ends all of them with the test."""
@@ -90,6 +92,12 @@ def sentinel_trio(servers: Servers) -> SentinelTrio:
 def redis_cluster(servers: Servers) -> Cluster:
     """Six nodes of a cluster (about two seconds to start)."""
     return servers.cluster()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as slow whatever asks for several servers that have to find each other."""
+    if _FLEETS & set(getattr(item, "fixturenames", ())):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

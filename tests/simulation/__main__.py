@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.fleet import Fleet, apart
-from tests.simulation.seeds import keep, kept
+from tests.simulation.seeds import SEEDS, keep, kept
 from tests.simulation.world import Violation
 
 
@@ -68,7 +68,7 @@ def main() -> int:
     """Play what the command line says; return 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("seed", nargs="*", type=int, help="seeds to replay")
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many to play")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one a core by default")
     parser.add_argument("--diary", action="store_true", help="show the diary also when it passes")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ("CHUNK", "CHUNKS", "keep", "kept")
+__all__ = ("CHUNK", "QUICK_SEEDS", "SEEDS", "keep", "kept")
 
 KEPT = Path(__file__).with_name("seeds.txt")
 
-CHUNK = 50
+CHUNK = 20
 """Seeds of one test."""
-CHUNKS = 40
+SEEDS = 2_000
+QUICK_SEEDS = 200
+"""Those of tests that are not slow."""
 
 
 def kept() -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.fleet import play
-from tests.simulation.seeds import CHUNK, CHUNKS, keep, kept
+from tests.simulation.seeds import CHUNK, QUICK_SEEDS, SEEDS, keep, kept
 from tests.simulation.world import Violation
 
 
@@ -18,9 +18,17 @@ def test_seeds_that_once_failed_pass(seed: int):
     play(seed)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, CHUNK * CHUNKS, CHUNK))
+@pytest.mark.parametrize(
+    "first",
+    [
+        *range(0, QUICK_SEEDS, CHUNK),
+        *(
+            pytest.param(first, marks=pytest.mark.slow)
+            for first in range(QUICK_SEEDS, SEEDS, CHUNK)
+        ),
+    ],
+)
 def test_the_invariants_hold_for_every_seed(first: int):
     for seed in range(first, first + CHUNK):
         try:
