@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from degrade.clock import ManualClock
 from degrade.runtime import flags, slot
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # so a shell leaves it that starts the tests in the background, and the programs that the
+    # tests start and interrupt would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.servers.fixtures", "tests.time_limit"]
 

@@ -12,7 +12,6 @@ from degrade.ports import Blob, PartlyStoredError
 from degrade.stores.redis.blobs import RedisBlobs
 from degrade.stores.redis.client import RedisLink, link_of
 from tests.servers.cluster import Cluster
-from tests.servers.fixtures import Servers
 from tests.servers.proxy import silent_port
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
@@ -141,9 +140,10 @@ def _answer(blobs: RedisBlobs) -> bytes | None:
         return None
 
 
-def test_in_a_cluster_snapshots_spread_over_the_nodes_in_one_batch_for_each(servers: Servers):
-    cluster: Cluster = servers.cluster()
-    link = link_of(cluster.url)
+def test_in_a_cluster_snapshots_spread_over_the_nodes_in_one_batch_for_each(
+    shared_cluster: Cluster,
+):
+    link = link_of(shared_cluster.url)
     blobs = RedisBlobs(link, namespace="shop")
     blobs.put([blob("u0")])
     sent: list[int] = []

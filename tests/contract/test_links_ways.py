@@ -197,8 +197,8 @@ def test_a_connection_that_came_too_late_for_one_call_serves_the_next(sentinel_t
     link.close()
 
 
-def test_an_unknown_service_is_told(sentinel_trio):
-    link = link_of(sentinel_trio.url.replace("/fleet/", "/other/"))
+def test_an_unknown_service_is_told(shared_sentinel_trio):
+    link = link_of(shared_sentinel_trio.url.replace("/fleet/", "/other/"))
     with pytest.raises(StoreError, match="no sentinel could name the primary"):
         link.read("k", [("GET", "k")])
     link.close()
@@ -233,9 +233,9 @@ def keys_by_slot(cluster):
     return sorted(keys_of_every_primary(cluster).values(), key=cluster.slot_of)
 
 
-def test_in_a_cluster_each_key_is_asked_for_where_it_is(redis_cluster):
-    link = link_of(redis_cluster.url)
-    keys = keys_of_every_primary(redis_cluster)
+def test_in_a_cluster_each_key_is_asked_for_where_it_is(shared_cluster):
+    link = link_of(shared_cluster.url)
+    keys = keys_of_every_primary(shared_cluster)
     assert len(keys) == 3
     for key in keys.values():
         assert works(link, key)
@@ -250,7 +250,7 @@ def test_in_a_cluster_each_key_is_asked_for_where_it_is(redis_cluster):
     listener.await_message(b"x")
     ours = [
         line
-        for server in redis_cluster.servers
+        for server in shared_cluster.servers
         for line in server.cli("CLIENT", "LIST").splitlines()
         if "name=degrade" in line
     ]
@@ -344,8 +344,8 @@ tell(code=os.waitpid(pid, 0)[1], reads=link.read("k", [("GET", "k")])[0].decode(
 """
 
 
-def test_a_forked_child_lets_go_of_the_sentinel_too(sentinel_trio, tmp_path):
-    done = run(TOLD.format(url=sentinel_trio.url), tmp_path)
+def test_a_forked_child_lets_go_of_the_sentinel_too(shared_sentinel_trio, tmp_path):
+    done = run(TOLD.format(url=shared_sentinel_trio.url), tmp_path)
     assert done.code == 0, done.stderr
     assert done.all == {"kept": 0, "code": 0, "reads": "v"}
 

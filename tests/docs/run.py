@@ -1,6 +1,7 @@
 """Run the blocks of one page as a reader would, in an empty folder with an empty home.
 
-A page that speaks of Redis finds one, empty, at the address that it shows; `redis-cli` talks to it
+The command `degrade` runs in the process of the tests, which spares its start, unless its output
+goes into a pipe. A page that speaks of Redis finds one, empty, at the address that it shows; `redis-cli` talks to it
 as in a terminal.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.command_line import call
 from tests.docs.pages import ROOT, Block
 from tests.servers.binaries import find_redis
 from tests.servers.redis_server import RedisServer
@@ -185,16 +187,22 @@ class Reader:
         if command.startswith("curl "):
             self._compare(line, output, _fetch(command.rpartition(" ")[2]))
             return
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=50, check=False,
-        )  # fmt: skip
+        done = self._done(command)
         if done.returncode != code:
             raise Mismatch(
                 f"{self.page}:{line}: {command!r} ended with {done.returncode}, not {code}\n"
                 f"{done.stdout}\n{done.stderr}"
             )
         self._compare(line, output, done.stdout + done.stderr)
+
+    def _done(self, command: str) -> subprocess.CompletedProcess[str]:
+        words = shlex.split(command)
+        if words[0] == "degrade" and "|" not in words:
+            return call(words[1:], self.env, self.folder)
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=50, check=False,
+        )  # fmt: skip
 
     def _start(self, command: str) -> None:
         with (self.folder / "background.log").open("a", encoding="utf-8") as log:

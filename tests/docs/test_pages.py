@@ -14,6 +14,7 @@ from tests.docs.run import Mismatch, Reader, commands
 
 RUN = {"python", "console"}
 SHOWN = {"text", "json", "yaml", "http", "promql", "{toctree}", "{eval-rst}"}
+LONG = {"docs/how-to/degrade-and-release.md", "docs/reference/redis.md"}
 COMMENTS = re.compile(r"<!-- *([a-z ]+)")
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 INSTALL = re.compile(r"pip install '?(?:degrade|\.)\[(?P<extra>\w+)\]")
@@ -27,7 +28,11 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(block.language in RUN for block in blocks(page))],
+    [
+        pytest.param(page, marks=pytest.mark.slow if name_of(page) in LONG else ())
+        for page in PAGES
+        if any(block.language in RUN for block in blocks(page))
+    ],
     ids=name_of,
 )
 def test_every_block_does_what_the_page_says(page: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The command line as operators and scripts meet it: in a process of its own."""
+"""The command line as operators and scripts meet it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from degrade.core.words import HoldMode, Mode, Phase
 from degrade.ports import Change
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import draft
+from tests.command_line import MAIN, call
 
 pytestmark = [pytest.mark.real]
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-MAIN = "from degrade.cli import main; main()"
 PATIENCE_S = 30.0
 
 
@@ -62,15 +62,7 @@ def env(tmp_path, path):
 @pytest.fixture
 def degrade(env, tmp_path):
     def run(*words: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, *words],
-            env=env | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = call(words, env | changes, tmp_path)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done
@@ -538,8 +530,12 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(
     assert done.stderr.startswith(told)
 
 
-def test_the_version_is_printed(degrade):
-    assert re.fullmatch(r"degrade \d+\.\d+\S*\n", degrade("--version").stdout)
+def test_the_version_is_printed(env, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "--version"],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=True,
+    )  # fmt: skip
+    assert re.fullmatch(r"degrade \d+\.\d+\S*\n", done.stdout)
 
 
 def test_the_documented_exit_codes_are_the_real_ones():

@@ -20,6 +20,7 @@ from degrade.core.records import FlagInfo, Vote
 from degrade.errors import StoreError
 from degrade.settings import Settings, open_store
 from degrade.testing.store_records import report
+from tests.command_line import call
 from tests.servers.certificates import make_certificates
 from tests.servers.fixtures import Servers
 from tests.servers.redis_server import RedisServer
@@ -27,7 +28,6 @@ from tests.servers.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
-MAIN = "from degrade.cli import main; main()"
 PATIENCE_S = 40.0
 HOLD = ("hold", "feed.ranking", "off", "--for", "30m", "--reason", "bad model")
 SERVICE = """
@@ -45,6 +45,8 @@ while True:
     ranked()
     time.sleep(0.02)
 """
+
+FLEETS = {"sentinel": "shared_sentinel_trio", "cluster": "shared_cluster"}
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,15 +66,7 @@ def env(tmp_path: Path, redis_server: RedisServer) -> dict[str, str]:
 @pytest.fixture
 def degrade(env: dict[str, str], tmp_path: Path) -> Run:
     def run(*words: str, code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, *words],
-            env=env | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = call(words, env | changes, tmp_path)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done
@@ -97,6 +91,7 @@ def heard(degrade: Run, count: int) -> bool:
     return f"{count} processes heard" in degrade("status").stdout
 
 
+@pytest.mark.slow
 def test_an_order_is_known_to_have_arrived_or_who_has_not_got_it_is_named(
     degrade: Run, services: list[subprocess.Popen[str]]
 ) -> None:
@@ -269,17 +264,19 @@ def test_a_verdict_of_the_fleet_is_told_with_its_votes_and_what_would_change_it(
     store.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["unix", "tls", "sentinel", "cluster"])
+@pytest.mark.parametrize(
+    "kind",
+    ["unix", "tls", *(pytest.param(kind, marks=pytest.mark.slow) for kind in FLEETS)],
+)
 def test_every_kind_of_address_can_be_operated(
-    degrade: Run, servers: Servers, tmp_path: Path, kind: str
+    degrade: Run, servers: Servers, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     if kind == "unix":
         url = servers.redis(unix=True).url
     elif kind == "tls":
         url = servers.redis(tls=make_certificates(tmp_path)).url
     else:
-        url = (servers.sentinel_trio() if kind == "sentinel" else servers.cluster()).url
+        url = request.getfixturevalue(FLEETS[kind]).url
     patient = f"{url}{'&' if '?' in url else '?'}timeout=10s"
     degrade(*HOLD, "--force", DEGRADE_STORE=patient)
     assert "feed.ranking is off since" in degrade("status", DEGRADE_STORE=patient).stdout

@@ -432,6 +432,7 @@ tell(code=os.waitpid(pid, 0)[1])
 """
 
 
+@pytest.mark.slow
 def test_a_child_repeats_no_vote_of_its_parent(tmp_path: Path, redis_server: RedisServer):
     done = run(
         SICK, tmp_path, str(redis_server.port),

@@ -22,7 +22,7 @@ from examples.news_feed.processes import Processes, free_ports
 from examples.news_feed.script import healthy, until
 from examples.news_feed.stories import bundled, newest, save
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 

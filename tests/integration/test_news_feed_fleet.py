@@ -18,7 +18,7 @@ from examples.news_feed.through_redis.phases import Fault
 from examples.news_feed.through_redis.script import Pace
 from examples.news_feed.through_redis.server import RedisServer
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SHORT = Pace(
     warm_up_s=8.0, order_s=1.5, phase_s=1.5, cold_s=3.0,
@@ -26,7 +26,6 @@ SHORT = Pace(
 )  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_fleet_follows_and_nothing_fails_while_redis_and_the_ranker_do(tmp_path):
     demo = FleetDemo(Console(quiet=True), bundled(), tmp_path, pace=SHORT)

@@ -122,6 +122,7 @@ def live(store: RedisStore, other: RedisStore, *, server: RedisServer) -> None:
         listener.join(5)
 
 
+@pytest.mark.slow
 def test_a_service_needs_the_rights_of_the_page_and_uses_all_of_them(
     opened: As, redis_server: RedisServer
 ) -> None:

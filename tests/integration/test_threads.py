@@ -363,6 +363,7 @@ def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(run
 # ------------------------------------------------------------------ an idle process
 
 
+@pytest.mark.slow
 def test_an_idle_process_falls_asleep_and_is_roused_by_calls_that_are_judged_at_once(
     runtime: Runtime,
 ):
@@ -511,6 +512,7 @@ tell(transitions=sum(figures().transitions.values()), calls=classes())
 """
 
 
+@pytest.mark.slow
 def test_a_pause_of_the_process_trips_no_flag(tmp_path: Path):
     child = start(PAUSED, tmp_path)
     try:
@@ -530,7 +532,7 @@ def test_a_pause_of_the_process_trips_no_flag(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("victim", ["_ticker", "_courier"])
+@pytest.mark.parametrize("victim", [pytest.param("_ticker", marks=pytest.mark.slow), "_courier"])
 def test_a_background_thread_that_died_is_started_again(victim, tmp_path):
     store = SQLiteStore(tmp_path / "state.db")
     with Runtime(store) as runtime:

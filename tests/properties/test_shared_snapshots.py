@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -203,5 +204,10 @@ class SharedSnapshots(RuleBasedStateMachine):
             assert process.tier.waiting_bytes == sum(len(made.entry.blob) for made in queued)
 
 
-TestSharedSnapshots = SharedSnapshots.TestCase
-TestSharedSnapshots.settings = settings(max_examples=150, stateful_step_count=50)
+class TestSharedSnapshots(SharedSnapshots.TestCase):
+    pytestmark = [pytest.mark.slow]
+    settings = settings(max_examples=150, stateful_step_count=50)
+
+
+class TestFewSharedSnapshots(SharedSnapshots.TestCase):
+    settings = settings(max_examples=50, stateful_step_count=50)

@@ -1,5 +1,7 @@
 """Real servers as fixtures; each starts in well under a second and ends with its test.
 
+Fleets of servers take about two seconds, so tests that leave them as they are share one.
+
 A test asks for the one it needs, or for `servers` and starts what it likes:
 
     def test_x(servers):
@@ -22,7 +24,7 @@ from tests.servers.sentinel import SentinelTrio
 
 __all__ = ("Servers",)
 
-_FLEETS = {"sentinel_trio", "redis_cluster"}
+_FLEETS = {"sentinel_trio", "redis_cluster", "shared_sentinel_trio", "shared_cluster"}
 
 
 class Servers:
@@ -94,6 +96,42 @@ def redis_cluster(servers: Servers) -> Cluster:
     return servers.cluster()
 
 
+@pytest.fixture(scope="session")
+def _trio_of_the_session() -> Iterator[SentinelTrio]:
+    with SentinelTrio() as trio:
+        yield trio
+
+
+@pytest.fixture(scope="session")
+def _cluster_of_the_session() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def shared_sentinel_trio(_trio_of_the_session: SentinelTrio) -> Iterator[SentinelTrio]:
+    """A trio that other tests use, too, empty; for tests that leave its servers as they are."""
+    _trio_of_the_session.primary.cli("FLUSHALL")
+    yield _trio_of_the_session
+    _check_untouched(*_trio_of_the_session.servers, *_trio_of_the_session.sentinels)
+
+
+@pytest.fixture
+def shared_cluster(_cluster_of_the_session: Cluster) -> Iterator[Cluster]:
+    """A cluster that other tests use, too, empty; for tests that leave its nodes as they are."""
+    for node in _cluster_of_the_session.nodes():
+        if node.primary:
+            node.server.cli("FLUSHALL")
+    yield _cluster_of_the_session
+    _check_untouched(*_cluster_of_the_session.servers)
+
+
+def _check_untouched(*servers: RedisServer) -> None:
+    for server in servers:
+        assert server.running, "a test that ends a server needs a fleet of its own"
+        assert not server.frozen, "a test that freezes a server needs a fleet of its own"
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark as slow whatever asks for several servers that have to find each other."""
     if _FLEETS & set(getattr(item, "fixturenames", ())):
@@ -106,7 +144,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the servers of a failed test logged."""
     report = yield
-    started = getattr(item, "funcargs", {}).get("servers")
-    if report.failed and isinstance(started, Servers):
-        report.sections += [(f"log of {name}", log) for name, log in started.logs().items()]
+    for started in getattr(item, "funcargs", {}).values() if report.failed else ():
+        if isinstance(started, Servers | SentinelTrio | Cluster):
+            report.sections += [(f"log of {name}", log) for name, log in started.logs().items()]
     return report

@@ -8,7 +8,7 @@ __all__ = ("CHUNK", "QUICK_SEEDS", "SEEDS", "keep", "kept")
 
 KEPT = Path(__file__).with_name("seeds.txt")
 
-CHUNK = 20
+CHUNK = 10
 """Seeds of one test."""
 SEEDS = 2_000
 QUICK_SEEDS = 200
