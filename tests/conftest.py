@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from degrade.clock import ManualClock
-from degrade.runtime import flags, slot
+from degrade.runtime import flags, provenance, slot
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so a shell leaves it that starts the tests in the background, and the programs that the
@@ -33,6 +33,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def clock() -> ManualClock:
     """A clock that moves only when the test says so."""
     return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def forget_subjects() -> Iterator[None]:
+    """Let no test depend on whether another one has opened a request with a subject."""
+    before, provenance.OUTSIDE.who = provenance.OUTSIDE.who, None
+    yield
+    provenance.OUTSIDE.who = before
 
 
 @pytest.fixture

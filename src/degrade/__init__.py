@@ -25,7 +25,7 @@ from degrade.errors import (
 from degrade.fallback.rungs import default, omit, simplified, snapshot
 from degrade.runtime.decorate import degradable
 from degrade.runtime.flags import Flag, flag
-from degrade.runtime.provenance import Served, request, served
+from degrade.runtime.provenance import Served, identify, request, served
 from degrade.runtime.runtime import Runtime
 
 __all__ = (
@@ -44,6 +44,7 @@ __all__ = (
     "default",
     "degradable",
     "flag",
+    "identify",
     "omit",
     "request",
     "served",

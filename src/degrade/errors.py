@@ -38,6 +38,7 @@ CODES: frozenset[str] = frozenset(
         "bad-setting",
         "bad-name",
         "bad-hold",
+        "bad-subject",
         "bad-command",
         # UsageError
         "decorated-class",
@@ -57,6 +58,8 @@ CODES: frozenset[str] = frozenset(
         "snapshot-method-key",
         "snapshot-generator",
         "block-reused",
+        "request-reused",
+        "no-request",
         # the rest: one code a class
         "unknown-flag",
         "duplicate-flag",
@@ -87,7 +90,7 @@ class ConfigError(DegradeError, ValueError):
 
 
 class UsageError(DegradeError, TypeError):
-    """The API is used in a way that cannot work; raised when decorating, not when calling."""
+    """The API is used in a way that cannot work; raised when decorating, not by a guarded call."""
 
     code = "not-callable"
 

@@ -11,16 +11,19 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from enum import Enum
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from degrade.core.words import RungKind
 from degrade.errors import UsageError
 
 __all__ = (
+    "UNKNOWN",
     "Answer",
     "BoundRung",
     "Call",
     "Rung",
+    "Subject",
     "Target",
     "check_callable_alike",
     "is_coroutine_callable",
@@ -29,6 +32,16 @@ __all__ = (
 )
 
 F_co = TypeVar("F_co", covariant=True)
+
+
+class _Unknown(Enum):
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = _Unknown.UNKNOWN
+"""The subject of a call that may serve anybody: only snapshots of everyone are for it."""
+
+Subject = str | Literal[_Unknown.UNKNOWN] | None
 
 _ANYTHING = inspect.Signature(
     [
@@ -86,13 +99,14 @@ class Call:
 
     Attributes:
         args, kwargs: Its arguments, as the function would have got them.
-        subject: Whom the request serves, None outside of one.
+        subject: Whom the request serves; None for an anonymous one, and outside of requests until
+            one had a subject.
         monotonic_s, wall_s: When it was made.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    subject: str | None
+    subject: Subject
     monotonic_s: float
     wall_s: float
 
@@ -112,14 +126,23 @@ class BoundRung(ABC):
         kind: Which kind, for metrics, headers and `served()`.
         static: Whether it also serves under `off`: nothing the function computed is in it.
         is_async: Whether only `serve_async` can serve.
+        side_effect: Whether its answers are in no result, so that what is around stays whole.
     """
 
-    __slots__ = ("is_async", "kind", "static")
+    __slots__ = ("is_async", "kind", "side_effect", "static")
 
-    def __init__(self, kind: RungKind, *, static: bool = False, is_async: bool = False) -> None:
+    def __init__(
+        self,
+        kind: RungKind,
+        *,
+        static: bool = False,
+        is_async: bool = False,
+        side_effect: bool = False,
+    ) -> None:
         self.kind = kind
         self.static = static
         self.is_async = is_async
+        self.side_effect = side_effect
 
     @abstractmethod
     def serve(self, call: Call) -> Answer | None:

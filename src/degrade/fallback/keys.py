@@ -26,7 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from degrade.errors import UsageError
-from degrade.fallback.base import Target, check_callable_alike, name_of
+from degrade.fallback.base import UNKNOWN, Subject, Target, check_callable_alike, name_of
 from degrade.fallback.canonical import UnstableError, shortened, stable_text, type_name
 from degrade.fallback.places import fleet_name, stands_alone
 
@@ -34,9 +34,20 @@ __all__ = ("Key", "KeyMaker")
 
 Key = tuple[Any, ...] | str
 
+
 _log = logging.getLogger("degrade.fallback")
 _SCALARS = frozenset({str, bytes, int, bool, type(None), date, timedelta, UUID})
 _PLAIN_EQ = frozenset({object.__eq__, str.__eq__, int.__eq__})
+_UNSTABLE = (
+    "snapshot of %s is skipped for a call without a stable key: %s; "
+    "name the parameters that tell results apart with key="
+)
+_BARRED = (
+    "snapshot of %s is skipped for a call outside of any request: other calls of this process have "
+    "a subject, and nobody knows whose this one is; open degrade.request(...) around it, hand the "
+    "context on to its thread (asyncio.to_thread does, run_in_executor does not), or say "
+    "snapshot(everyone=True) if anybody may see the results"
+)
 
 
 class KeyMaker:
@@ -76,7 +87,7 @@ class KeyMaker:
         self.by_function = callable(key)
         self._flag = target.name
         self._signature = target.signature
-        self._told = False
+        self._told: set[str] = set()
         self._function: Callable[..., Any] | None = None
         names: tuple[str, ...] = tuple(target.signature.parameters)
         if callable(key):
@@ -102,33 +113,33 @@ class KeyMaker:
         self._star = next((n for n, k in kinds.items() if k is Parameter.VAR_POSITIONAL), None)
         self._extra = next((n for n, k in kinds.items() if k is Parameter.VAR_KEYWORD), None)
 
-    def key(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], subject: str | None
-    ) -> Key | None:
-        """Return the key of a call, or None when an argument has no stable key.
+    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], subject: Subject) -> Key | None:
+        """Return the key of a call; None when an argument has no stable one, or `bars` the call.
 
         To be called before the function runs, which may change its arguments.
 
         Guarantees:
             Raises nothing, whatever the arguments; the first call without a key is logged,
-            without its values.
+            without its values, and so is the first that is barred.
 
         Cost:
             Microseconds for scalars; otherwise grows with the arguments, up to a bound.
         """
         try:
+            if subject is UNKNOWN:
+                if not self.everyone:
+                    self._tell(_BARRED, self._flag)
+                    return None
+                subject = None
             return self._key(args, kwargs, subject)
         except Exception as error:  # noqa: BLE001 - properties and key functions may raise anything
-            if not self._told:
-                self._told = True
-                reason = str(error) if isinstance(error, UnstableError) else type(error).__name__
-                _log.warning(
-                    "snapshot of %s is skipped for a call without a stable key: %s; "
-                    "name the parameters that tell results apart with key=",
-                    self._flag,
-                    reason,
-                )
+            reason = str(error) if isinstance(error, UnstableError) else type(error).__name__
+            self._tell(_UNSTABLE, self._flag, reason)
             return None
+
+    def bars(self, subject: Subject) -> bool:
+        """Return whether a call of this subject may neither keep a snapshot nor be served one."""
+        return subject is UNKNOWN and not self.everyone
 
     def text(self, key: Key) -> str:
         """Return the text of a key, the same in every process, kept inside the snapshot."""
@@ -174,6 +185,11 @@ class KeyMaker:
         if self._extra is not None:
             expression = f"({expression} if not {given.get(self._extra, self._extra)} else None)"
         return expression
+
+    def _tell(self, message: str, *args: object) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            _log.warning(message, *args)
 
     def _key(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], subject: str | None

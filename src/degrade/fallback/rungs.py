@@ -157,13 +157,22 @@ def default(value: Any, /) -> Rung[Any]:
     return _Prepared(value)
 
 
-def omit() -> Rung[None]:
+def omit(*, side_effect: bool = False) -> Rung[None]:
     """Serve `None`: the work is skipped.
+
+    Args:
+        side_effect: Nothing of the call goes into a result, as of counting a view. So what is
+            built around the call is whole without it: it is captured, and may be cached.
+
+    Raises:
+        ConfigError: `side_effect` is not True or False.
 
     Guarantees:
         Always serves, also while the flag is `off`.
     """
-    return _Constant(copier(None), RungKind.OMIT)
+    if not isinstance(side_effect, bool):
+        raise ConfigError(f"omit(side_effect={side_effect!r}): give True or False")
+    return _Constant(copier(None), RungKind.OMIT, side_effect)
 
 
 def ladder(fallback: object) -> tuple[Rung[Any], ...]:
@@ -297,6 +306,7 @@ class _Constant(Rung[F_co]):
 
     make: Callable[[], Any]
     as_kind: RungKind = RungKind.DEFAULT
+    side_effect: bool = False
 
     @property
     def kind(self) -> RungKind:
@@ -307,10 +317,12 @@ class _Constant(Rung[F_co]):
         return True
 
     def bind(self, target: Target) -> BoundRung:  # noqa: ARG002 - a constant fits every function
-        return _BoundConstant(self.make, self.as_kind)
+        return _BoundConstant(self.make, self.as_kind, side_effect=self.side_effect)
 
     def __repr__(self) -> str:
-        return "omit()" if self.as_kind is RungKind.OMIT else f"default({_short(self.make())})"
+        if self.as_kind is RungKind.OMIT:
+            return "omit(side_effect=True)" if self.side_effect else "omit()"
+        return f"default({_short(self.make())})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -371,8 +383,8 @@ class _BoundSimplified(BoundRung):
 class _BoundConstant(BoundRung):
     __slots__ = ("_make",)
 
-    def __init__(self, make: Callable[[], Any], kind: RungKind) -> None:
-        super().__init__(kind, static=True)
+    def __init__(self, make: Callable[[], Any], kind: RungKind, *, side_effect: bool) -> None:
+        super().__init__(kind, static=True, side_effect=side_effect)
         self._make = make
 
     def serve(self, call: Call) -> Answer:  # noqa: ARG002 - the same for every call

@@ -27,6 +27,7 @@ from degrade.fallback.base import (
     BoundRung,
     Call,
     Rung,
+    Subject,
     Target,
     is_generator_callable,
     name_of,
@@ -39,7 +40,7 @@ __all__ = ("MAX_STRANGE", "SKIP_REASONS", "BoundSnapshot", "Found", "SnapshotRun
 
 _log = logging.getLogger("degrade.fallback")
 
-SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "encode", "void")
+SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "outside", "encode", "void")
 """Why a due result was not captured."""
 
 MAX_STRANGE = 4 * 1024 * 1024
@@ -141,7 +142,7 @@ class BoundSnapshot(BoundRung):
         self,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        subject: str | None,
+        subject: Subject,
         monotonic_s: float,
     ) -> Key | None:
         """Return the key of a call about to run whose result should be captured, else None.
@@ -157,7 +158,7 @@ class BoundSnapshot(BoundRung):
             return None
         key = self.keys.key(args, kwargs, subject)
         if key is None:
-            self.skipped["no-key"] += 1
+            self.skipped["outside" if self.keys.bars(subject) else "no-key"] += 1
             return None
         return key if self.due(key, monotonic_s) else None
 

@@ -26,7 +26,7 @@ from degrade.fallback.keys import Key
 from degrade.fallback.snapshots import BoundSnapshot, Found
 from degrade.runtime.drive import RAISE, Step, Steps, adrive, drive
 from degrade.runtime.gate import UNBOUND
-from degrade.runtime.provenance import Scope, Stamp, context, subject
+from degrade.runtime.provenance import Scope, Stamp, context, who
 from degrade.runtime.recorder import Marked
 from degrade.runtime.slot import current
 from degrade.runtime.watch import SERVE, Watch
@@ -223,7 +223,7 @@ class Guard:
         call = Call(
             args=args,
             kwargs=kwargs,
-            subject=subject(),
+            subject=who(),
             monotonic_s=watch.clock(),
             wall_s=watch.wall(),
         )
@@ -244,7 +244,8 @@ class Guard:
                 watch.answered(rung.kind, answer.age_s)
                 around = context()
                 if around is not None:
-                    around.note((stamp, rung.kind, answer.age_s))
+                    keep = around.aside if rung.side_effect else around.note
+                    keep((stamp, rung.kind, answer.age_s))
                 return answer
         return None
 
@@ -309,7 +310,7 @@ class Guard:
         """Return the key under which a result should be captured now, None when none should."""
         if self.snapshot is None:
             return None
-        return self.snapshot.wanted(args, kwargs, subject(), watch.clock())
+        return self.snapshot.wanted(args, kwargs, who(), watch.clock())
 
     def _capture(self, watch: Watch, key: Key | None, result: Any, start: float) -> None:
         """Encode a result now, so that no later change reaches it, and send it on its way."""

@@ -35,6 +35,7 @@ from degrade.runtime.joining import (
     saver_for,
 )
 from degrade.runtime.orders import Orders
+from degrade.runtime.provenance import OUTSIDE
 from degrade.runtime.recoveries import followed
 from degrade.runtime.ticker import Ticker, yield_to_others
 from degrade.runtime.troubles import Troubles
@@ -432,6 +433,7 @@ class Runtime:
 
     def __enter__(self) -> Self:
         self._before = slot.swap(self)
+        self._who_before, OUTSIDE.who = OUTSIDE.who, None  # tests that share a process are apart
         return self
 
     def __exit__(
@@ -441,6 +443,7 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         slot.swap(self._before)
+        OUTSIDE.who = self._who_before
         self.close()
 
     def __repr__(self) -> str:

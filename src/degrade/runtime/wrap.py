@@ -10,7 +10,7 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
         start = clock()
         if start >= gate.look_from:                      # nearly always
             around = context()
-            who = None if around is None else around.subject
+            who = (around or OUTSIDE).who
             try:
                 due = entries[user_id, type(user_id), who].due
             except Exception:                            # not there, or not hashable
@@ -49,7 +49,7 @@ from degrade.fallback.memory import UNDECODED
 from degrade.runtime.drive import RAISE
 from degrade.runtime.gate import UNBOUND
 from degrade.runtime.guard import Guard
-from degrade.runtime.provenance import context
+from degrade.runtime.provenance import OUTSIDE, context
 
 __all__ = ("Shape", "wrapper_of")
 
@@ -172,7 +172,7 @@ def _source(shape: Shape, plan: Plan) -> str:
         lines += [
             f"        if {p}gate.still:",
             f"            {p}around = {p}context()",
-            f"            {p}who = None if {p}around is None else {p}around.subject",
+            f"            {p}who = ({p}around or {p}OUTSIDE).who",
             "            try:",
             f"                {p}entry = {p}entries[{key}]",
             f"                {p}value = {p}entry.value",
@@ -194,7 +194,7 @@ def _source(shape: Shape, plan: Plan) -> str:
         lines += [
             f"    if {p}start >= {p}gate.look_from:",
             f"        {p}around = {p}context()",
-            f"        {p}who = None if {p}around is None else {p}around.subject",
+            f"        {p}who = ({p}around or {p}OUTSIDE).who",
             "        try:",
             f"            {p}due = {p}entries[{key}].due",
             f"        except {p}Exception:",
@@ -252,6 +252,7 @@ def _factory(source: str) -> Callable[..., tuple[Callable[..., Any], Callable[..
         f"{_PREFIX}SNAPSHOT": RungKind.SNAPSHOT,
         f"{_PREFIX}Exception": Exception,
         f"{_PREFIX}context": context,
+        f"{_PREFIX}OUTSIDE": OUTSIDE,
         f"{_PREFIX}type": type,
         f"{_PREFIX}map": map,
     }

@@ -469,12 +469,12 @@ def in_the_body(part: Callable[[], Any]) -> Any:
 
 
 def in_a_request_of_its_own(part: Callable[[], Any]) -> Any:
-    with degrade.request(subject="someone"):
+    with degrade.request():
         return part()
 
 
 def in_a_request_within_a_request(part: Callable[[], Any]) -> Any:
-    with degrade.request(subject="someone"):
+    with degrade.request():
         return in_a_request_of_its_own(part)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
 from collections.abc import Iterator
@@ -10,10 +11,23 @@ from collections.abc import Iterator
 import pytest
 
 import degrade
-from degrade import Runtime, Served, default, degradable, omit, request, served, snapshot
+from degrade import (
+    ConfigError,
+    Runtime,
+    Served,
+    UsageError,
+    default,
+    degradable,
+    identify,
+    omit,
+    request,
+    served,
+    snapshot,
+)
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.provenance import MOST_NOTES, Scope, context, subject
+from degrade.fallback.base import UNKNOWN
+from degrade.runtime.provenance import MOST_NOTES, Scope, context, subject, who
 from tests.unit.runtime.doing import Boom, Sick
 
 KEPT = snapshot(max_age="1h", refresh="1s", copy=False)
@@ -98,7 +112,6 @@ def test_requests_are_kept_apart(held):
             held()
             assert len(served()) == 2
         assert subject() == "a"
-        assert len(served()) == 1
     with request():
         assert served() == ()
 
@@ -275,18 +288,403 @@ def test_subjects_keep_their_snapshots_apart(runtime: Runtime, control: Control)
     def feed() -> str:
         return f"for {subject()}"
 
-    for who in ("a", "b", None):
-        with request(subject=who):
+    for name in ("a", "b", None):
+        with request(subject=name):
             feed()
     runtime.tick()
     control.hold("feed", "degraded", for_=None, reason="drill")
     for _ in range(2):
-        for who in ("a", "b", None):
-            with request(subject=who):
-                assert feed() == f"for {who}"
+        for name in ("a", "b", None):
+            with request(subject=name):
+                assert feed() == f"for {name}"
         with request(subject="c"):
             assert feed() == "none"
 
 
 def test_a_request_says_what_it_is():
     assert repr(degrade.request(subject="a")) == "<request subject='a' served=0>"
+
+
+@pytest.mark.parametrize("bad", [42, b"ana", ("ana",), object])
+def test_a_subject_is_text(bad: object):
+    with pytest.raises(ConfigError, match="a subject is text") as caught:
+        request(bad)  # type: ignore[arg-type]
+    assert caught.value.code == "bad-subject"
+    with request("ana") as current, pytest.raises(ConfigError, match="a subject is text") as caught:
+        identify(bad)  # type: ignore[arg-type]
+    assert caught.value.code == "bad-subject"
+    assert current.subject == "ana"
+
+
+def test_a_request_that_is_open_is_not_opened_again():
+    shared = request("ana")
+    for _ in range(2):  # one after the other is no mistake
+        with shared, pytest.raises(UsageError, match="open already") as caught, shared:
+            raise AssertionError
+        assert caught.value.code == "request-reused"
+    assert subject() is None
+
+
+# ------------------------------------------------------------------ requests inside of requests
+
+
+def test_what_an_inner_request_is_served_is_told_around_it_at_once(held):
+    with request("a") as outer:
+        with request("b") as inner, request("c"), Scope():
+            held()
+            assert flags() == ["feed"]
+            assert len(inner.served) == len(outer.served) == 1, "not only when it ends"
+        held()
+        assert len(inner.served) == 1
+        assert len(served()) == len(outer.served) == 2
+
+
+def test_an_inner_request_taints_what_is_built_around_it(held):
+    with Scope() as scope:
+        with request("a"):
+            assert not scope.tainted
+            held()
+        assert scope.tainted
+
+
+def test_a_branch_taken_in_an_inner_request_taints_what_is_around_it(held):
+    with request() as outer, request("a") as inner, Scope() as scope:
+        assert not any(each.tainted for each in (outer, inner, scope))
+        assert degrade.flag("feed").degraded
+    assert all(each.tainted for each in (outer, inner, scope))
+    assert outer.served == ()
+
+
+def test_an_inner_request_of_a_thread_is_told_around_it(held):
+    def work() -> None:
+        with request("b"):
+            held()
+
+    with request("a"):
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+        thread.start()
+        thread.join(10)
+        assert flags() == ["feed"]
+        assert subject() == "a"
+
+
+# ------------------------------------------------------------------ side effects
+
+
+def test_a_side_effect_that_was_skipped_is_told_and_taints_nothing(
+    runtime: Runtime, control: Control
+):
+    count = degradable("count", fallback=omit(side_effect=True))(Sick())
+    part = degradable("part", fallback=omit())(Sick())
+    for name in ("count", "part"):
+        control.hold(name, "degraded", for_=None, reason="drill")
+    with request() as outer, request() as inner, Scope() as scope:
+        assert count() is None
+        assert [(answer.flag, answer.rung, answer.side_effect) for answer in served()] == [
+            ("count", "omit", True)
+        ]
+        assert inner.served == outer.served
+        assert not any(each.tainted for each in (outer, inner, scope))
+        part()
+        assert [answer.side_effect for answer in outer.served] == [True, False]
+        assert all(each.tainted for each in (outer, inner, scope))
+
+
+def test_a_page_without_its_side_effect_is_kept(runtime: Runtime, control: Control):
+    count = degradable("count", fallback=omit(side_effect=True))(Sick())
+
+    @degradable("page", fallback=[KEPT, default("none")])
+    def page() -> str:
+        count()
+        return "whole"
+
+    control.hold("count", "degraded", for_=None, reason="drill")
+    page()
+    runtime.tick()
+    control.hold("page", "degraded", for_=None, reason="drill")
+    assert page() == "whole"
+
+
+def test_many_side_effects_do_not_make_one_forget_a_degraded_part(
+    runtime: Runtime, control: Control
+):
+    count = degradable("count", fallback=omit(side_effect=True))(Sick())
+    part = degradable("part", fallback=omit())(Sick())
+    for name in ("count", "part"):
+        control.hold(name, "degraded", for_=None, reason="drill")
+    with request() as current, Scope() as scope:
+        part()
+        for _ in range(MOST_NOTES + 1):
+            count()
+        assert current.tainted
+        assert scope.tainted
+        assert len(current.notes) == len(scope.notes) == MOST_NOTES
+
+
+@pytest.mark.parametrize("bad", [None, 1, "yes"])
+def test_a_side_effect_is_said_by_true(bad: object):
+    with pytest.raises(ConfigError, match="side_effect="):
+        omit(side_effect=bad)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ naming the open request
+
+
+class Mailbox:
+    """What one user may see; the arguments of its method do not tell whose it is."""
+
+    up = True
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+
+    def read(self, page: int) -> list[str]:
+        if not self.up:
+            raise Boom
+        return [f"mail of {self.user}"]
+
+
+class AsyncMailbox(Mailbox):
+    async def read(self, page: int) -> list[str]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().read(page)
+
+
+LADDER = [snapshot(max_age="1h", key=("page",)), default([])]
+
+
+@pytest.fixture
+def mailbox(runtime: Runtime):
+    """A guarded mailbox, closed again after the test."""
+    read = degradable("inbox", fallback=LADDER)(Mailbox.read)
+
+    def ask(user: str) -> list[str]:
+        return read(Mailbox(user), 1)  # type: ignore[no-any-return]
+
+    yield ask
+    Mailbox.up = True
+
+
+def test_identify_names_the_open_request():
+    with request() as outer:
+        with Scope() as scope, Scope():
+            identify("ana")
+            assert subject() == who() == "ana"
+        assert outer.subject == scope.subject == "ana"
+        identify("ben")
+        assert subject() == who() == "ben", "the last one counts"
+        identify(None)
+        assert subject() is who() is None
+    assert subject() is None
+
+
+def test_identify_names_the_innermost_request_alone():
+    with request("a"):
+        with request():
+            identify("b")
+            assert subject() == "b"
+        assert subject() == "a"
+
+
+def test_identify_reaches_the_request_from_a_thread_with_a_copy_of_its_context():
+    with request():
+        contextvars.copy_context().run(identify, "ana")
+        assert subject() == who() == "ana"
+
+
+def test_identify_without_a_request_says_what_to_do():
+    with pytest.raises(UsageError, match="no request is open") as caught:
+        identify("ana")
+    assert caught.value.code == "no-request"
+    with Scope(), pytest.raises(UsageError, match="no request is open"):
+        identify("ana")
+
+
+def test_identify_after_the_end_of_the_request_names_nobody():
+    with request() as current:
+        late = contextvars.copy_context()
+    late.run(identify, "ana")
+    assert late.run(who) is current.who is None
+
+
+def test_users_named_late_are_kept_apart(runtime: Runtime, mailbox):
+    def ask(user: str) -> list[str]:
+        with request():
+            identify(user)
+            return mailbox(user)  # type: ignore[no-any-return]
+
+    assert ask("ana") == ["mail of ana"]
+    assert ask("ben") == ["mail of ben"]
+    runtime.tick()
+    Mailbox.up = False
+    assert ask("ana") == ["mail of ana"]
+    assert ask("ben") == ["mail of ben"]
+    assert ask("zoe") == []
+
+
+def test_a_result_during_which_the_user_becomes_known_is_not_kept(runtime: Runtime):
+    @degradable("page", fallback=[KEPT, default("none")])
+    def page(user: str) -> str:
+        identify(user)
+        return f"page of {user}"
+
+    with request():
+        assert page("ana") == "page of ana"
+    runtime.tick()
+    assert len(runtime.tier) == 0
+
+
+def test_a_late_result_is_kept_although_its_request_is_over(runtime: Runtime, clock: ManualClock):
+    done = asyncio.Event()
+
+    @degradable(
+        "page", deadline="1ms", late="keep", fallback=[snapshot(max_age="1h"), default("no")]
+    )
+    async def page() -> str:
+        await done.wait()
+        return f"page of {subject()}"
+
+    async def main() -> str:
+        with request("ana"):
+            assert await page() == "no"
+        done.set()
+        while len(runtime.tier) == 0:
+            await asyncio.sleep(0)
+            runtime.tick()
+        with request("ana"):
+            done.clear()
+            return await page()
+
+    assert asyncio.run(main()) == "page of ana"
+
+
+# ------------------------------------------------------------------ outside of any request
+
+
+def outside(runtime: Runtime) -> int:
+    (figures,) = runtime.stats()
+    return figures.captures_skipped["outside"]
+
+
+def name_somebody() -> None:
+    with request("somebody"):
+        pass
+
+
+def name_somebody_late() -> None:
+    with request():
+        identify("somebody")
+
+
+NAMINGS = pytest.mark.parametrize("name", [name_somebody, name_somebody_late])
+
+
+@NAMINGS
+def test_outside_of_requests_nothing_is_kept_once_a_request_had_a_subject(
+    runtime: Runtime, mailbox, name, caplog
+):
+    name()
+    for user in ("ana", "ben", "ana"):
+        assert mailbox(user) == [f"mail of {user}"]
+    runtime.tick()
+    assert len(runtime.tier) == 0
+    assert outside(runtime) == 3
+    told = [record for record in caplog.messages if "outside of any request" in record]
+    assert len(told) == 1
+    assert "everyone=True" in told[0]
+    Mailbox.up = False
+    assert mailbox("ben") == []
+
+
+@NAMINGS
+@pytest.mark.parametrize("decoded", [False, True])
+@pytest.mark.parametrize("how", ["failing", "held"])
+def test_outside_of_requests_nothing_is_served_once_a_request_had_a_subject(
+    runtime: Runtime, control: Control, mailbox, name, how: str, decoded: bool
+):
+    mailbox("ana")
+    runtime.tick()
+    if how == "held":
+        control.hold("inbox", "degraded", for_=None, reason="drill")
+    Mailbox.up = False
+    if decoded:  # from then on it is answered on the spot
+        assert mailbox("ben") == ["mail of ana"], "nobody has a name here"
+    name()
+    assert mailbox("ben") == []
+    with request():
+        assert mailbox("ben") == ["mail of ana"], "an anonymous request is one of everybody"
+
+
+def test_coroutines_outside_of_requests_are_held_to_the_same(runtime: Runtime):
+    read = degradable("inbox", fallback=LADDER)(AsyncMailbox.read)
+    name_somebody()
+    asyncio.run(read(AsyncMailbox("ana"), 1))
+    runtime.tick()
+    assert len(runtime.tier) == 0
+    assert outside(runtime) == 1
+
+
+def test_what_is_everyones_is_kept_and_served_outside_of_requests(
+    runtime: Runtime, control: Control
+):
+    news = degradable("news", fallback=[snapshot(max_age="1h", everyone=True, copy=False)])(Sick())
+    name_somebody()
+    news()
+    runtime.tick()
+    assert len(runtime.tier) == 1
+    control.hold("news", "degraded", for_=None, reason="drill")
+    for _ in range(2):
+        assert news() == "fresh"
+
+
+def test_a_process_that_names_nobody_needs_no_request(runtime: Runtime, control: Control):
+    feed = degradable("feed", fallback=[KEPT])(Sick())
+    with request():
+        pass
+    feed()
+    runtime.tick()
+    control.hold("feed", "degraded", for_=None, reason="drill")
+    assert feed() == "fresh"
+
+
+def test_a_thread_without_the_context_is_outside_of_the_request(runtime: Runtime, mailbox):
+    def ask(user: str, *, pool: concurrent.futures.Executor) -> list[str]:
+        with request(user):
+            return pool.submit(mailbox, user).result(10)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert ask("ana", pool=pool) == ["mail of ana"]
+        runtime.tick()
+        Mailbox.up = False
+        assert ask("ben", pool=pool) == []
+
+
+def test_a_worker_that_outlives_the_request_that_started_it_is_outside(runtime: Runtime, mailbox):
+    """As a task does that a queue starts at its first use, and that works for everybody then."""
+    with request("ana"):
+        worker = contextvars.copy_context()
+        assert worker.run(mailbox, "ana") == ["mail of ana"]
+    runtime.tick()
+    Mailbox.up = False
+    assert worker.run(mailbox, "ben") == []
+    with request("ana"):
+        assert mailbox("ana") == ["mail of ana"]
+
+
+def test_the_dial_knows_no_subject_outside_of_requests(runtime: Runtime, control: Control):
+    feed = degradable("feed", fallback=[default("stale")])(Sick())
+    name_somebody()
+    control.hold("feed", "degraded", dial=0.5, for_=None, reason="drill")
+    assert {feed() for _ in range(100)} == {"stale", "fresh"}
+    assert subject() is None
+    assert who() is UNKNOWN
+
+
+def test_each_runtime_begins_without_names(clock: ManualClock):
+    name_somebody()
+    with Runtime(clock=clock, threads="manual"):
+        assert who() is None
+        with Runtime(clock=clock, threads="manual"):
+            name_somebody()
+        assert who() is None
+    assert who() is UNKNOWN
