@@ -10,6 +10,7 @@ from degrade.core.words import Mode, Phase
 from degrade.errors import ConfigError, StoreError, UnknownFlagError
 from degrade.stores.local import LocalHolds
 from degrade.stores.memory import MemoryStore
+from degrade.testing.store_records import change, hold
 
 FLAGS = (
     FlagInfo(name="feed.ranking", level=2, owner="feed team", message="A simpler order."),
@@ -108,11 +109,24 @@ class TestHold:
         assert only(control.status(), "coming.soon").info is None
         assert control.release("coming.soon", reason="y").holds
 
-    @pytest.mark.parametrize("name", ["", "a b", "a\nb", "[red]", "x" * 101, "ä", "-a"])
+    @pytest.mark.parametrize("name", ["", "a b", "a\nb", "[red]", "x" * 101, "ä", "-a", "_a"])
     def test_not_even_force_holds_what_cannot_be_a_name(self, control, name):
         with pytest.raises(ConfigError) as caught:
             control.hold(name, "off", for_="1m", reason="x", force=True)
         assert caught.value.code == "bad-name"
+
+    @pytest.mark.parametrize("name", ["_incarnation", "_feed"])
+    @pytest.mark.parametrize("local", [False, True])
+    def test_a_name_with_an_underscore_first_that_an_older_release_left_is_released_but_not_held(
+        self, control, store, name, local
+    ):
+        store.declare([FlagInfo(name=name)])
+        store.change(change("hold", {name: hold("off")}))
+        with pytest.raises(ConfigError, match="begins with a letter or a digit") as caught:
+            control.hold(name, "off", for_="1m", reason="x", local=local)
+        assert caught.value.code == "bad-name"
+        assert name in control.release(name, reason="it cannot be held any more").holds
+        assert store.read().holds == {}
 
     @pytest.mark.parametrize(
         ("changes", "code"),

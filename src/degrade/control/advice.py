@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from degrade.core.records import FleetVerdict, Hold, LevelOrder
-from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode, Mode, Phase
+from degrade.core.words import EVERYONE, HoldMode, Mode, Phase, is_orderable
 from degrade.units import ratio_text
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _beyond(flag: FlagStatus) -> bool:
 
 
 def _of_nonsense(name: str, text: str) -> Advice:
-    fit = name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
+    fit = is_orderable(name)
     words = ("hold", name, "MODE", "--for", "30m", "--reason", "REASON")
     return Advice(
         subject=name,

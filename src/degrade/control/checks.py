@@ -7,7 +7,7 @@ import getpass
 import os
 from collections.abc import Iterable
 
-from degrade.core.words import FLAG_NAME, HoldMode
+from degrade.core.words import NAME_RULE, HoldMode, is_orderable
 from degrade.errors import ConfigError, UnknownFlagError
 from degrade.runtime.flags import declared
 from degrade.stores.apply import valid_text
@@ -40,12 +40,9 @@ def operator() -> str:
 
 
 def check_name(flag: str) -> None:
-    """Refuse what no declaration would accept."""
-    if not FLAG_NAME.fullmatch(flag):
-        raise ConfigError(
-            f"{flag!r} cannot be the name of a flag: 1 to 100 letters, digits, '_', '.' or '-'",
-            code="bad-name",
-        )
+    """Refuse what is no name of a flag, nor `*`; an older release may have declared such a one."""
+    if not is_orderable(flag):
+        raise ConfigError(f"{flag!r} cannot be the name of a flag: {NAME_RULE}", code="bad-name")
 
 
 def declared_here() -> set[str]:

@@ -115,6 +115,7 @@ class Control(Looking):
         for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
         waits = checked_wait(wait, timeout, local=local)
         unchecked = self._check_declared(flag, force=force, tolerant=local)
+        check_name(flag)
         now = self._clock.wall() if local else self._store.read().now
         hold = Hold(
             mode=asked,
@@ -369,8 +370,6 @@ class Control(Looking):
             return False
         if flag not in known and not force and not unchecked:
             raise unknown(flag, known)
-        if flag not in known:
-            check_name(flag)
         return unchecked
 
     def _still_here(self) -> str | None:

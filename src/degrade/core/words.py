@@ -9,6 +9,7 @@ from typing import Final
 __all__ = (
     "EVERYONE",
     "FLAG_NAME",
+    "NAME_RULE",
     "CallClass",
     "HoldMode",
     "Mode",
@@ -16,13 +17,24 @@ __all__ = (
     "Phase",
     "RungKind",
     "Sharing",
+    "is_orderable",
 )
 
 EVERYONE: Final = "*"
 """The name under which a hold concerns every flag."""
 
-FLAG_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
-"""What every name of a flag matches."""
+FLAG_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
+"""What every name of a flag matches. Names that begin with `_` are fields of stores themselves."""
+
+NAME_RULE: Final = (
+    "a name has 1 to 100 letters, digits, '_', '.' or '-', and begins with a letter or a digit"
+)
+"""The same in words, for errors."""
+
+
+def is_orderable(name: str) -> bool:
+    """Whether a hold may have this name: that of a flag, or `*`."""
+    return name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
 
 
 class Phase(StrEnum):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from degrade.core.permits import Permit
 from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
-from degrade.core.words import FLAG_NAME, Outcome
+from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome
 from degrade.errors import ConfigError, DuplicateFlagError, UnknownFlagError, UsageError
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
@@ -112,9 +112,7 @@ class Flag:
     ) -> None:
         if not isinstance(name, str) or not FLAG_NAME.fullmatch(name):
             raise ConfigError(
-                f"Flag({name!r}): a name has 1 to 100 letters, digits, '_', '.' or '-', "
-                "such as 'feed.ranking'",
-                code="bad-name",
+                f"Flag({name!r}): {NAME_RULE}, such as 'feed.ranking'", code="bad-name"
             )
         if level not in (None, *_LEVELS) or isinstance(level, bool):
             raise ConfigError(

@@ -32,7 +32,9 @@ from degrade.runtime import slot
 from tests.unit.runtime.doing import Sick, classes_of, stats_of
 
 GOOD_NAMES = ["a", "A1", "feed.ranking", "feed_2", "a-b", "x" * 100, "9lives"]
-BAD_NAMES = ["", ".", "-a", "a.", "a b", "é", "a/b", "*", "x" * 101, "a\n", "a\n\n", None, 5, b"a"]
+BAD_NAMES = [
+    "", ".", "-a", "a.", "a b", "é", "a/b", "*", "x" * 101, "a\n", "a\n\n", None, 5, b"a", "_", "_a",
+    "_incarnation", "__proto__"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GOOD_NAMES)

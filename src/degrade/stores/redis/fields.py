@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.core.agreement import Life, change_id, trail_of
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
-from degrade.core.words import EVERYONE, FLAG_NAME, HoldMode
+from degrade.core.words import HoldMode, is_orderable
 from degrade.errors import ConfigError
 from degrade.stores.apply import Head
 from degrade.stores.redis.link import Command
@@ -120,7 +120,9 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         trail=_trail(kept.get("trail")),
     )
     left = bool(kept.keys() - {INCARNATION})  # of a life; the words of a hand are none of it
-    standing = _group(kept, "hold:", Hold)
+    standing = {
+        name: hold for name, hold in _group(kept, "hold:", Hold).items() if is_orderable(name)
+    }
     by_hand: dict[str, Hold | None] = {}
     nonsense: dict[str, str] = {}
     for name, raw in desk.items():
@@ -130,7 +132,7 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
             if name not in standing:
                 nonsense[name] = _shortened(raw)
             continue
-        fit = name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
+        fit = is_orderable(name)
         ours = None if life.whole else _record(Hold, raw)
         if fit and ours is not None and ours.epoch > 0:  # its copy was lost, or is another
             standing[name] = max(ours, standing.get(name, ours), key=lambda hold: hold.epoch)
@@ -242,7 +244,8 @@ def _changed_holds(
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
     desk: dict[str, str | None] = {}
     kept: dict[str, str | None] = {}
-    for name in {*before.state.holds, *after.holds, *before.by_hand}:
+    # Never a field of the hash itself, such as its life, whatever a hint or another release says.
+    for name in filter(is_orderable, {*before.state.holds, *after.holds, *before.by_hand}):
         hold, known = after.holds.get(name), f"hold:{name}"
         raw, same = before.control.get(known), hold == before.state.holds.get(name)
         if hold is None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -127,11 +129,31 @@ def test_nonsense_changes_nothing_and_is_shown(body):
     assert all(len(text) <= 400 for text in found.state.nonsense.values())
 
 
-@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 101, "é", "_incarnation\n"])
+@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 101, "é", "_incarnation\n", "_feed"])
 def test_a_word_for_what_cannot_be_a_flag_is_nonsense(name):
     life = a_life()
     found = seen({**life.holds, name: b"off"}, life.control)
     assert (found.by_hand, set(found.state.nonsense)) == ({}, {name})
+
+
+@pytest.mark.parametrize("name", ["_incarnation", "_feed"])
+def test_an_order_of_such_a_name_in_the_control_hash_is_not_in_force_and_is_left_alone(name):
+    life = a_life(change(feed=hold("off")))
+    body = life.control["hold:feed"]
+    found = seen({"_feed": body, **life.holds}, {**life.control, f"hold:{name}": body})
+    assert standing(found.state) == {"feed": "off"}
+    assert set(found.state.nonsense) == {"_feed"}
+    after = stored(found, apply_change(found.state, found.head, change(feed=None), now=NOW))
+    assert after.control[f"hold:{name}"] == body
+    assert (after.holds["_feed"], after.life) == (body, replace(life.life, epoch=2, trail=ANY))
+
+
+def test_no_state_however_it_came_about_writes_over_the_life_of_the_store():
+    life = a_life(change(feed=hold("off")))
+    heard = life.state.model_copy(update={"holds": {**life.state.holds, INCARNATION: hold("off")}})
+    desk, kept = changes(life, heard, life.head, lineage={"I": 1})
+    assert desk[INCARNATION] == heard.incarnation
+    assert f"hold:{INCARNATION}" not in kept
 
 
 def test_nonsense_stays_on_the_desk_until_somebody_repairs_it():
