@@ -12,7 +12,10 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import (
@@ -42,8 +45,15 @@ _CHANGES = [
 ]
 
 
+_shown: WeakKeyDictionary[CollectorRegistry, FlagCollector] = WeakKeyDictionary()
+_registering = threading.Lock()
+"""Held while `_shown` and a registry change together."""
+
+
 def register(source: StatsSource, registry: CollectorRegistry | None = None) -> FlagCollector:
-    """Show the flags of a runtime in a registry.
+    """Show the flags of a runtime in a registry, instead of those of the runtime that it showed.
+
+    To register the same runtime again changes nothing, as when an application is made twice.
 
     Args:
         source: Whose flags; `degrade.runtime.current()` without a runtime of your own.
@@ -53,7 +63,7 @@ def register(source: StatsSource, registry: CollectorRegistry | None = None) -> 
         The collector, for `registry.unregister(collector)`.
 
     Raises:
-        ValueError: The registry shows a runtime already (from prometheus-client).
+        ValueError: The registry has other metrics of these names (from prometheus-client).
 
     Guarantees:
         A scrape of the registry never fails because of the flags: when they cannot be read,
@@ -62,8 +72,21 @@ def register(source: StatsSource, registry: CollectorRegistry | None = None) -> 
     Cost:
         None until scraped; a scrape builds about fifty series a flag, in the caller's thread.
     """
+    registry = REGISTRY if registry is None else registry
     collector = FlagCollector(source)
-    (REGISTRY if registry is None else registry).register(collector)
+    with _registering:
+        shown = _shown.get(registry)
+        try:
+            registry.register(collector)
+        except ValueError:
+            if shown is None:
+                raise
+            if shown.source is source:
+                return shown
+            with suppress(KeyError):  # taken off by the application, and other metrics are in the way
+                registry.unregister(shown)
+            registry.register(collector)
+        _shown[registry] = collector
     return collector
 
 
@@ -89,10 +112,14 @@ class _NoFlags:
 
 
 class FlagCollector(Collector):
-    """Turns the figures of a runtime into families of metrics, anew for every scrape."""
+    """Turns the figures of a runtime into families of metrics, anew for every scrape.
+
+    Attributes:
+        source: Whose flags.
+    """
 
     def __init__(self, source: StatsSource) -> None:
-        self._source = source
+        self.source = source
         self._version = _version()
 
     def describe(self) -> Iterable[Family]:
@@ -101,7 +128,7 @@ class FlagCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         try:
-            families = _families(self._source, self._version)
+            families = _families(self.source, self._version)
         except Exception:  # the application's own metrics must still be scraped
             log.warning("the metrics of degrade are absent from this scrape", exc_info=True)
             return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import math
 import subprocess
 import sys
+import weakref
 
 import pytest
 from hypothesis import given
@@ -15,8 +17,10 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from degrade import Runtime, default, degradable
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.ports import FlagStats
+from degrade.runtime import current
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 from degrade.telemetry.prometheus import register, scrape
 
@@ -199,12 +203,68 @@ def test_registering_reads_no_figures_and_can_be_undone():
 
     registry = CollectorRegistry(auto_describe=True)
     collector = register(Unread(), registry)
-    with pytest.raises(ValueError, match="Duplicated"):
-        register(Fixed(), registry)
     registry.unregister(collector)
+    assert scrape(registry, "")[0] == b""
     register(Fixed(), registry)
 
     assert b"degrade_dial" in scrape(registry, "")[0]
+
+
+def test_registering_a_runtime_twice_in_a_registry_is_registering_it_once():
+    registry, other, source = CollectorRegistry(), CollectorRegistry(), Fixed()
+    collector = register(source, registry)
+    assert register(source, registry) is collector
+    assert register(source, other) is not collector
+    assert b"degrade_dial" in scrape(registry, "")[0]
+    registry.unregister(collector)
+    assert scrape(registry, "")[0] == b""
+    assert b"degrade_dial" in scrape(other, "")[0]
+    assert register(source, registry) is not collector, "it can be shown again"
+    assert b"degrade_dial" in scrape(registry, "")[0]
+
+
+def test_a_newer_runtime_takes_the_place_of_the_one_that_a_registry_showed():
+    registry, older = CollectorRegistry(), Fixed()
+    register(older, registry)
+    register(Fixed(age_s=7.0), registry)
+    assert b"degrade_state_age_seconds 7.0" in scrape(registry, "")[0]
+    register(older, registry)
+    assert b"degrade_state_age_seconds 0.25" in scrape(registry, "")[0]
+
+
+def test_an_application_factory_that_is_called_twice_shows_its_newest_runtime(forget_flags):
+    registry = CollectorRegistry()
+    feed = degradable("feed", fallback=default("later"))(lambda: "now")
+
+    def create_app():
+        with Runtime(threads="manual") as runtime:
+            register(current(), registry)
+            register(current(), registry)
+            feed()
+            runtime.tick()
+        return scrape(registry, "")[0]
+
+    for _ in range(2):
+        assert b'degrade_calls_total{class="full",flag="feed"} 1.0' in create_app()
+
+
+@pytest.mark.parametrize("was_shown", [False, True])
+def test_metrics_of_others_with_the_same_names_are_still_refused(was_shown):
+    registry = CollectorRegistry()
+    if was_shown:
+        registry.unregister(register(Fixed(), registry))
+    Counter("degrade_calls", "Not ours.", registry=registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        register(Fixed(), registry)
+
+
+def test_a_registry_that_is_gone_keeps_no_runtime_alive():
+    registry, source = CollectorRegistry(), Fixed()
+    register(source, registry)
+    left = weakref.ref(source)
+    del registry, source
+    gc.collect()
+    assert left() is None
 
 
 def test_one_name_can_be_scraped_alone():
