@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import signal
 import threading
 import time
@@ -529,6 +530,66 @@ def test_a_pause_of_the_process_trips_no_flag(tmp_path: Path):
     assert child.returncode == 0, stderr
     assert '"transitions": 0' in stdout, stdout
     assert "degraded" not in stdout
+
+
+FROZEN = """
+import logging
+logging.basicConfig(format="LOGGED %(message)s", stream=sys.stdout)
+runtime = degrade.configure(threads=sys.argv[1], store="sqlite:///state.db")
+ran = 0
+
+@degradable("upstream", sla=SLA(errors="5%"), fallback=[default("stale")])
+def upstream() -> str:
+    global ran
+    ran += 1
+    time.sleep(0.02)
+    raise ConnectionError
+
+tell(pid=os.getpid())
+for _ in sys.stdin:  # a request a line
+    upstream()
+    if runtime.threads == "manual":
+        runtime.tick()
+    tell(ran=ran)
+"""
+
+
+def test_a_serverless_process_that_is_frozen_after_each_request_comes_to_degraded(tmp_path: Path):
+    modes = ["background", "inline", "manual"]
+    children = [start(FROZEN, tmp_path, mode) for mode in modes]
+    ran: dict[str, list[int]] = {mode: [] for mode in modes}
+    said: dict[str, list[str]] = {mode: [] for mode in modes}
+
+    def hear(mode: str, child: Any, word: str) -> dict[str, Any]:
+        while (line := child.stdout.readline()) and f'"{word}"' not in line:
+            said[mode].append(line)
+        return dict(json.loads(line))
+
+    try:
+        for mode, child in zip(modes, children, strict=True):
+            hear(mode, child, "pid")
+        for _ in range(5):
+            for mode, child in zip(modes, children, strict=True):
+                child.stdin.write("request\n")
+                child.stdin.flush()
+                ran[mode].append(hear(mode, child, "ran")["ran"])
+                child.send_signal(signal.SIGSTOP)
+            time.sleep(2.1)
+            for child in children:
+                child.send_signal(signal.SIGCONT)
+        for child in children:
+            child.stdin.close()
+            assert child.wait(PATIENCE_S) == 0
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            child.stderr.close()
+    assert ran["inline"] == ran["manual"] == [1, 2, 3, 3, 3]
+    # The ticker judges a request when the process goes on, together with the next request.
+    assert ran["background"] in ([1, 2, 3, 3, 3], [1, 2, 3, 4, 4])
+    assert len([line for line in said["background"] if "was paused" in line]) == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

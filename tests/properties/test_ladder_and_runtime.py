@@ -68,15 +68,26 @@ SLAS = [
     SLA(p90="1s", p99="20s"),
     SLA(p99="20s", errors="5%"),
 ]
+DROP_S = 600.0
+NEVER = float("inf")
 calls = st.lists(
     st.tuples(
         st.integers(0, 80).map(lambda n: n / 4),  # start, seconds
-        st.integers(0, 100).map(lambda n: n / 4),  # duration, seconds
+        st.one_of(  # duration, seconds
+            st.integers(0, 100).map(lambda n: n / 4), st.sampled_from([599.0, 601.0, 900.0, NEVER])
+        ),
         st.sampled_from(Outcome),
     ),
     max_size=25,
 )
-folds = st.lists(st.integers(1, 160).map(lambda n: n / 4 + 0.125), max_size=12, unique=True)
+folds = st.lists(
+    st.one_of(
+        st.integers(1, 160).map(lambda n: n / 4 + 0.125),
+        st.integers(595, 640).map(lambda n: n + 0.125),
+    ),
+    max_size=12,
+    unique=True,
+)
 
 
 def one_call(
@@ -121,8 +132,9 @@ def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
     sla: SLA, calls: list[tuple[float, float, Outcome]], folds: list[float], floor: float
 ):
     tally, recorder = Tally(sla, HUNG_S), Recorder()
+    tally.floor = floor
     durations: list[float] = []
-    at = sorted({*folds, 100.0})
+    at = sorted({*folds, 100.0, 1_000.0})
     counts = [0] * (2 * len(sla.limits))
     good = bad = 0
     last = 0.0
@@ -136,15 +148,17 @@ def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
                     recorder.ended.extend((start, end))
                 else:
                     recorder.marked.append(Marked(start, end, outcome))
-        fold = tally.fold(
-            recorder.drain(), now=now, last=last, floor=floor, record=durations.extend
-        )
+        fold = tally.fold(recorder.drain(), now=now, last=last, record=durations.extend)
         counts = [a + b for a, b in zip(counts, fold.counts, strict=True)]
         good += fold.good
         bad += fold.bad
         last = now
-        running = sum(start <= now < start + duration_s for start, duration_s, _ in calls)
+        running = sum(
+            start <= now < start + duration_s and now - start <= DROP_S
+            for start, duration_s, _ in calls
+        )
         assert tally.in_flight == running
+    assert tally.idle, "a call without an end does not run for ever"
     # the same instant of start makes calls interchangeable: leave such schedules to the sum
     expected = [0] * (2 * len(sla.limits))
     expected_good = expected_bad = 0
@@ -161,10 +175,59 @@ def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
         assert counts == expected
         assert (good, bad) == (expected_good, expected_bad)
     assert Counter(durations) == Counter(
-        duration_s for _, duration_s, outcome in calls if outcome is Outcome.SUCCESS
+        duration_s
+        for _, duration_s, outcome in calls
+        if outcome is Outcome.SUCCESS and duration_s != NEVER
     )
     for i in range(0, len(counts), 2):
         assert counts[i + 1] <= counts[i] <= sum(start >= floor for start, _, _ in calls)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 200).map(lambda n: n / 2),  # start, seconds
+            st.one_of(st.just(0.0), st.integers(0, 19).map(lambda n: n / 2)),  # duration, seconds
+            st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT]),
+        ),
+        max_size=25,
+    ),
+    st.lists(st.integers(1, 110).map(lambda n: n + 0.125), max_size=8, unique=True),
+    st.sampled_from([0.25, 2.0, 9.0]),
+)
+def test_calls_under_way_in_a_pause_are_not_judged_and_all_others_are(
+    calls: list[tuple[float, float, Outcome]], pauses: list[float], noticed_s: float
+):
+    tally, recorder = Tally(SLA(errors="5%"), HUNG_S), Recorder()
+    judged = bad = shown = 0
+    last = 0.0
+    noticed: list[float] = []
+    for pause in [*sorted(pauses), 200.0]:
+        now = max(pause + noticed_s, last)
+        for start, duration_s, outcome in calls:
+            end = start + duration_s
+            if last < start <= now or (last == start == 0.0):
+                recorder.started.append(start)
+            if last < end <= now or (last == end == 0.0):
+                recorder.marked.append(Marked(start, end, outcome))
+                if outcome is Outcome.SUCCESS:
+                    recorder.marked.pop()
+                    recorder.ended.extend((start, end))
+                shown += 1
+        if last < pause:  # the ticker cannot have come in the middle of a pause
+            noticed.append(pause)
+            tally.paused(pause)
+        fold = tally.fold(recorder.drain(), now=now, last=last, record=lambda _: None)
+        judged, bad = judged + fold.counts[0], bad + fold.counts[1]
+        last = now
+    whole = [
+        outcome
+        for start, duration_s, outcome in calls
+        if not any(start < pause < start + duration_s for pause in noticed)
+    ]
+    assert shown == len(calls)
+    assert judged == len(whole)
+    assert bad == sum(outcome is not Outcome.SUCCESS for outcome in whole)
 
 
 # ------------------------------------------------------------------ a guarded function's life

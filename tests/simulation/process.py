@@ -158,7 +158,7 @@ class Process:
             one.look()
         if now - self._ticked > GAP_S:
             for watch in self.watches.values():
-                watch.skip_gap(now)
+                watch.skip_pause((self._ticked + IDLE_S + now) / 2)
         elapsed_s, self._ticked = now - self._ticked, now
         try:
             folded = self.runtime.tick()

@@ -13,11 +13,17 @@ Every limit of the SLA has two counters, calls judged and bad ones. What counts 
 
 A call counts once for each limit: one that was counted while it ran is skipped when it ends,
 and an abandoned one counts for the limits that it had passed by then. Calls admitted before
-`floor` (the last transition, or the end of a pause of the process) are shown but never judged.
+`floor` (the last transition), and calls that were under way during a pause of the process, are
+shown but never judged.
+
+A call without an end (its thread was killed, or interrupted between two instructions of ours) is
+dropped after ten minutes, or ten deadlines if these are longer. Should it end after that, its end
+is shown, and judged no second time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -33,6 +39,9 @@ __all__ = ("HUNG_AFTER_S", "Fold", "Tally")
 HUNG_AFTER_S = 10.0
 """A call without a deadline that runs longer than this counts as a failure, seconds."""
 
+_DROP_AFTER_S = 600.0
+_DROP_AFTER_DEADLINES = 10
+"""When a running call is dropped: the longer of the two."""
 _TAIL_SHARE = 0.1 + 1e-9
 _CHUNK = 2_000
 """Times that are worked on at once: two a call."""
@@ -68,16 +77,22 @@ class Tally:
     Args:
         sla: The limits; None for a flag that is only toggled by hand.
         hung_after_s: When a running call counts as a failure.
+
+    Attributes:
+        floor: Calls admitted before it are not judged.
     """
 
     __slots__ = (
         "_aged",
+        "_drop_s",
         "_errors",
         "_first_s",
         "_hung_s",
         "_latency",
         "_limits",
+        "_pauses",
         "_tail_s",
+        "floor",
         "running",
     )
 
@@ -94,8 +109,10 @@ class Tally:
             if limit.limit_s is not None and limit.share <= _TAIL_SHARE
         ]
         self._tail_s = min(tails, default=float("inf"))
-        self._hung_s = hung_after_s
-        self._first_s = min([hung_after_s, *(limit_s for limit_s, _ in self._latency)])
+        self.expect(hung_after_s)
+        self.floor = -math.inf
+        self._pauses = (-math.inf, -math.inf)
+        """A moment of each of the last two pauses: older ones are of calls that ended before."""
         self.running: Sequence[float] = ()
         """Starts of the calls that still run and have passed no limit yet, sorted."""
         self._aged = _NONE
@@ -119,6 +136,11 @@ class Tally:
         """Set when a running call counts as a failure: the longest deadline of the functions."""
         self._hung_s = hung_after_s
         self._first_s = min([hung_after_s, *(limit_s for limit_s, _ in self._latency)])
+        self._drop_s = max(_DROP_AFTER_S, _DROP_AFTER_DEADLINES * hung_after_s)
+
+    def paused(self, at: float) -> None:
+        """Judge no call that is or was running at a moment of a pause; to be folded after each."""
+        self._pauses = (self._pauses[1], at)
 
     def fold(
         self,
@@ -126,7 +148,6 @@ class Tally:
         *,
         now: float,
         last: float,
-        floor: float,
         record: Callable[[list[float]], None],
     ) -> Fold:
         """Fold a batch, a thousand calls at a time, so that what it works on stays in the cache.
@@ -135,7 +156,6 @@ class Tally:
             batch: What was cut off the queues.
             now: The time of this fold, seconds.
             last: The time of the fold before; limits passed up to it are counted already.
-            floor: Calls admitted before it are not judged.
             record: Takes the durations of successes, seconds.
         """
         fold = Fold()
@@ -144,12 +164,12 @@ class Tally:
         aged = bool(self._aged)
         if len(pairs) > _CHUNK:
             for at in range(0, len(pairs), _CHUNK):
-                record(self._successes(fold, late, pairs[at : at + _CHUNK], last, floor))
+                record(self._successes(fold, late, pairs[at : at + _CHUNK], last))
         elif pairs:
-            record(self._successes(fold, late, pairs, last, floor))
+            record(self._successes(fold, late, pairs, last))
         fold.counts = [fold.good, 0] * self._limits
         for mark in late + marked:
-            self._marked(fold, mark, last, floor)
+            self._marked(fold, mark, last)
         begun = len(self.running) + len(started)
         if not aged and begun == len(pairs) // 2 + len(marked):
             self.running = ()
@@ -157,11 +177,11 @@ class Tally:
             ended = pairs[::2] + [mark.start for mark in marked]
             self.running = missing([*self.running, *started], ended)
         if self.running or aged:
-            self._still_running(fold, now, last, floor)
+            self._still_running(fold, now, last)
         return fold
 
     def _successes(
-        self, fold: Fold, late: list[Marked], pairs: list[float], last: float, floor: float
+        self, fold: Fold, late: list[Marked], pairs: list[float], last: float
     ) -> list[float]:
         """Count the successes that kept every limit, and put those that did not with the `late`."""
         first_s = self._first_s
@@ -178,33 +198,44 @@ class Tally:
             ]
             judged -= len(slow)
             late += slow
-        if floor > last - first_s - _MARGIN_S and min(starts) < floor:
+        edge = self._edge
+        if edge > last - first_s - _MARGIN_S and min(starts) < edge:
             judged = sum(
                 1
                 for start, end in zip(starts, ends, strict=True)
-                if start >= floor and end - start <= first_s
+                if end - start <= first_s and self._is_judged(start, end)
             )
         fold.good += judged
         return durations
 
-    def _marked(self, fold: Fold, mark: Marked, last: float, floor: float) -> None:
+    @property
+    def _edge(self) -> float:
+        """Before it began every call that is not judged."""
+        return max(self.floor, self._pauses[1])
+
+    def _is_judged(self, start: float, end: float) -> bool:
+        return start >= self.floor and not any(start < pause < end for pause in self._pauses)
+
+    def _marked(self, fold: Fold, mark: Marked, last: float) -> None:
         start, end, outcome = mark
         if end - start > self._first_s:
-            self._late(fold, mark, last, floor)
-        elif start >= floor and outcome not in _UNJUDGED:
+            self._late(fold, mark, last)
+        elif outcome not in _UNJUDGED and self._is_judged(start, end):
             self._count_failure(fold, outcome, passed_s=-1.0)
             fold.bad += 1
 
-    def _late(self, fold: Fold, mark: Marked, last: float, floor: float) -> None:
+    def _late(self, fold: Fold, mark: Marked, last: float) -> None:
         """Count a call that ended after its first limit, less what it was counted for before."""
         start, end, outcome = mark
         seen_s = -1.0
-        if self._aged.get(start, 0) > 0:
+        known = self._aged.get(start, 0)
+        if known or last - start > self._drop_s:  # dropped at that age, after it was counted
             seen_s = last - start
+        if known > 1:
             self._aged[start] -= 1
-            if not self._aged[start]:
-                del self._aged[start]
-        if start < floor:
+        elif known:
+            del self._aged[start]
+        if not self._is_judged(start, end):
             return
         duration_s = end - start
         if outcome in _UNJUDGED:
@@ -253,18 +284,20 @@ class Tally:
                 counts[i] += 1
                 counts[i + 1] += 1
 
-    def _still_running(self, fold: Fold, now: float, last: float, floor: float) -> None:
+    def _still_running(self, fold: Fold, now: float, last: float) -> None:
+        edge = self._edge
         for start, count in self._aged.items():
-            if start >= floor:
+            if start >= edge:
                 self._age(fold, last - start, now - start, count)
         passed = list(takewhile(lambda start: now - start > self._first_s, self.running))
-        if not passed:
-            return
-        self.running = self.running[len(passed) :]
-        self._aged = self._aged + Counter(passed)  # never in place: flags share the empty one
         for start in passed:
-            if start >= floor:
+            if start >= edge:
                 self._age(fold, -1.0, now - start, 1)
+        if passed:
+            self.running = self.running[len(passed) :]
+            self._aged = self._aged + Counter(passed)  # never in place: flags share the empty one
+        for start in [start for start in self._aged if now - start > self._drop_s]:
+            del self._aged[start]
 
     def _age(self, fold: Fold, before_s: float, age_s: float, count: int) -> None:
         """Count the limits that `count` running calls passed since the last fold."""

@@ -2,7 +2,8 @@
 
 Four times a second while calls come, sooner when very many do, once a second when idle. It
 yields to other threads at least every millisecond. After a gap of more than two seconds (the
-process was paused) the calls that overlap it are not judged.
+process was paused) the calls that were under way meanwhile are not judged; those that ended
+before are.
 
     busy ──no calls──> idle ──three rounds──> dozing ──one more──> asleep
       ^                                          │                    │
@@ -36,6 +37,8 @@ FLOOD_S: Final = 0.1
 BATCH_CALLS: Final = 50_000
 """Calls above which the next tick comes sooner: what waits takes about 70 bytes a call."""
 GAP_S: Final = 2.0
+_TELL_EVERY_S: Final = 60.0
+"""How often a pause is logged: a serverless process is paused after each request."""
 SLICE_S: Final = 0.001
 LOOK_TICKS: Final = 5
 IDLE_ROUNDS: Final = 3
@@ -55,6 +58,8 @@ class Ticker(Worker):
         self._last = self._monotonic()
         self._ticks = 0
         self._idle = 0
+        self._pauses = 0
+        self._told_at = -math.inf
 
     def call_up(self) -> None:
         """Let the next round be now; for those who find the gates shut.
@@ -67,12 +72,25 @@ class Ticker(Worker):
         self.bell.ring()
 
     def notice_gap(self, now: float) -> None:
-        """Notice a pause of the process; to be called by whoever folds first after it."""
-        if now - self._last > GAP_S:
-            self._last = now
-            log.warning("the process was paused; calls that overlap the pause are not judged")
-            for watch in self._runtime.watched():
-                watch.skip_gap(now)
+        """Notice a pause of the process; to be called before the first fold after it.
+
+        The ticker should have come `IDLE_S` after its last round at the latest, and comes as soon
+        as the process goes on: the pause covers what lies between, so its middle is in the pause.
+        """
+        if now - self._last <= GAP_S:
+            return
+        middle = (self._last + IDLE_S + now) / 2
+        self._last = now
+        for watch in self._runtime.watched():
+            watch.skip_pause(middle)
+        self._pauses += 1
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            log.warning(
+                "the process was paused (%d times so far); the calls that were under way are not "
+                "judged",
+                self._pauses,
+            )
 
     def round(self, *, called: bool) -> float:
         """Do what is to be done now; return how long to wait for the next round, seconds.

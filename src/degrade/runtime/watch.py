@@ -107,7 +107,6 @@ class Watch:
         "everyone",
         "flag",
         "flooded",
-        "floor",
         "folded",
         "gate",
         "held_here",
@@ -160,7 +159,7 @@ class Watch:
         self.resolved: Resolved = self.peek()
         self.breach: Verdict | None = None
         self.lines: tuple[float, tuple[str, ...]] = (-math.inf, ())
-        self.floor = now
+        self._tally.floor = now
         self.called_at = -math.inf
         self.folded = 0
         self._last = now
@@ -256,7 +255,6 @@ class Watch:
             batch,
             now=now,
             last=self._last,
-            floor=self.floor,
             record=counters.record,
         )
         elapsed_s = now - self._last
@@ -323,7 +321,7 @@ class Watch:
                     if self._ring is not None:
                         self._ring.clear()
         if found:
-            self.floor = now
+            self._tally.floor = now
             self.counters.moved(found)
             self.permits.restart(self._allowance(), now=now)
             self.settle()
@@ -349,12 +347,12 @@ class Watch:
         """
         self.state = replace(state, voting=False)
         self.may_probe = not state.fleet
-        self.floor = now
+        self._tally.floor = now
         self.settle()
 
-    def skip_gap(self, now: float) -> None:
-        """Forget the calls that overlap a pause of the process: their times mean nothing."""
-        self.floor = now
+    def skip_pause(self, at: float) -> None:
+        """Judge no call that was under way at a moment of a pause: its time means nothing."""
+        self._tally.paused(at)
 
     def forget(self) -> None:
         """Let go of the calls that run: they end where their function is bound by then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -269,15 +270,62 @@ def test_neither_the_sleep_nor_a_pause_in_it_is_taken_for_a_pause_among_calls(
 def test_a_pause_right_after_the_call_that_rouses_it_is_noticed(
     hand: ByHand, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ):
-    feed = degradable("feed", sla=SLA(p99="250ms"), fallback=[default(0)])(
-        lambda: clock.advance(GAP_S + 1)
-    )
+    flag = Flag("feed", sla=SLA(p99="250ms"))
     hand.sleep()
-    for _ in range(10):
-        feed()
+    with ExitStack() as running:
+        for _ in range(10):
+            running.enter_context(flag.call())
+        clock.advance(GAP_S + 1)
     hand.round()
     assert "paused" in caplog.text
     assert hand.watch("feed").state.phase == "steady"
+
+
+@pytest.mark.parametrize("idle_s", [0.0, BUSY_S, IDLE_S])
+@pytest.mark.parametrize("before_s", [0.0, 0.2])
+@pytest.mark.parametrize("paused_s", [2.2, 3600.0])
+def test_what_ended_before_a_pause_or_began_after_it_counts_wherever_it_fell(
+    hand: ByHand, clock: ManualClock, idle_s: float, before_s: float, paused_s: float
+):
+    """The ticker is due `idle_s` after its last round; the process pauses a while before that."""
+    flag = Flag("feed", sla=SLA(errors="5%"))
+    hand.ticker._last = clock.monotonic()
+
+    def fail() -> None:
+        with suppress(OSError), flag.call():
+            raise OSError
+
+    fail()
+    clock.advance(max(0.0, idle_s - before_s))
+    fail()
+    across = ExitStack()
+    for _ in range(10):
+        across.enter_context(flag.call())
+    clock.advance(paused_s)
+    with suppress(OSError), across:
+        raise OSError
+    fail()
+    hand.ticker.round(called=False)
+    verdict = hand.watch("feed").breach
+    assert verdict is not None
+    assert "3 of 3 calls" in verdict.cause
+
+
+def test_pauses_are_logged_once_and_then_at_most_once_a_minute(
+    hand: ByHand, clock: ManualClock, caplog: pytest.LogCaptureFixture
+):
+    feed = degradable("feed", fallback=[default(0)])(lambda: 1)
+    for _ in range(28):  # a request every 2.25 s, and a pause after each
+        feed()
+        clock.advance(BUSY_S)
+        hand.ticker.round(called=True)
+        clock.advance(GAP_S + BUSY_S)
+        hand.ticker.round(called=False)
+    lines = [line for line in caplog.messages if "paused" in line]
+    assert [line.partition(";")[0] for line in lines] == [
+        "the process was paused (1 times so far)",
+        "the process was paused (25 times so far)",
+    ]
 
 
 def test_an_order_while_it_sleeps_is_no_pause_either(

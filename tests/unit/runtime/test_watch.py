@@ -14,6 +14,7 @@ import degrade
 from degrade import SLA, Recovery, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.runtime.tally import Tally
 from tests.unit.runtime.doing import (
     Boom,
     Sick,
@@ -349,7 +350,7 @@ def test_a_pause_of_the_process_is_not_held_against_the_calls(runtime: Runtime, 
     start = guard(sla=SLA(p99="250ms", errors="5%"))
     running = [start() for _ in range(10)]
     clock.advance(60)
-    watch_of(runtime, "feed").skip_gap(clock.monotonic())
+    watch_of(runtime, "feed").skip_pause(clock.monotonic() - 1)
     for run in running[:5]:
         run.finish()
     runtime.tick()
@@ -363,6 +364,91 @@ def test_a_pause_of_the_process_is_not_held_against_the_calls(runtime: Runtime, 
     running = [start() for _ in range(3)]
     pass_time(runtime, clock, 0.5)
     assert phase(runtime) == "degraded", "new calls are judged as ever"
+    for run in running:
+        run.drop()
+
+
+def test_calls_that_ended_before_a_pause_are_judged(runtime: Runtime, clock: ManualClock):
+    start = guard(sla=SLA(p99="250ms", errors="5%"))
+    across = [start() for _ in range(5)]
+    before = [start() for _ in range(3)]
+    for run in before:
+        run.fail()
+    clock.advance(60)
+    watch_of(runtime, "feed").skip_pause(clock.monotonic() - 1)
+    start().fail()
+    for run in across:
+        run.finish()
+    runtime.tick()
+    verdict = watch_of(runtime, "feed").breach
+    assert verdict is not None
+    assert "4 of 4 calls failed" in verdict.cause
+    assert phase(runtime) == "degraded"
+
+
+# ------------------------------------------------------------------ calls without an end
+
+
+def test_a_call_without_an_end_is_one_failure_and_is_dropped_after_ten_minutes(
+    runtime: Runtime, clock: ManualClock
+):
+    start = guard(sla=SLA(p99="250ms", errors="5%", over="1h"))
+    run = start()
+    pass_time(runtime, clock, 600, every_s=5)
+    assert watch_of(runtime, "feed")._tally.in_flight == 1
+    assert not watch_of(runtime, "feed").quiet
+    pass_time(runtime, clock, 1)
+    assert watch_of(runtime, "feed")._tally.in_flight == 0
+    assert watch_of(runtime, "feed").quiet, "the ticker may sleep"
+    assert totals(runtime) == (1, 1, 1, 1)
+    run.drop()
+
+
+def test_with_a_deadline_of_hours_it_is_dropped_after_ten_deadlines():
+    tally = Tally(None, 7_200.0)
+    for now, in_flight in [(1.0, 1), (72_000.0, 1), (72_001.0, 0)]:
+        started = [0.0] if now == 1.0 else []
+        tally.fold((started, [], []), now=now, last=0.0, record=print)
+        assert tally.in_flight == in_flight
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
+def test_its_end_after_that_is_shown_and_judged_no_second_time(
+    runtime: Runtime, clock: ManualClock, end: str
+):
+    start = guard(sla=SLA(p99="250ms", errors="5%", over="1h"))
+    run = start()
+    pass_time(runtime, clock, 605, every_s=5)
+    getattr(run, end)()
+    runtime.tick()
+    assert sum(classes_of(runtime, "feed").values()) == 1
+    assert totals(runtime) == (1, 1, 1, 1)
+    assert watch_of(runtime, "feed")._tally.in_flight == 0
+
+
+def test_a_call_of_more_than_ten_minutes_between_two_ticks_counts_as_what_it_was(
+    runtime: Runtime, clock: ManualClock
+):
+    start = guard(sla=SLA(errors="5%", over="1h"))
+    for end in ("finish", "fail"):
+        run = start()
+        clock.advance(700)
+        getattr(run, end)()
+        runtime.tick()
+    assert totals(runtime) == (2, 1)
+
+
+def test_the_peak_forgets_calls_without_an_end(runtime: Runtime, clock: ManualClock):
+    start = guard()
+    running = [start() for _ in range(50)]
+    runtime.tick()
+    feed = watch_of(runtime, "feed")
+    assert feed._peak == 50
+    for _ in range(40):
+        clock.advance(20)
+        start().finish()
+        runtime.tick()
+    assert max(feed._peak, feed._peak_before) == 1
     for run in running:
         run.drop()
 
