@@ -30,6 +30,7 @@ def configure(
     threads: Threads | None = None,
     local: str | os.PathLike[str] | None = None,
     state_file: bool | None = None,
+    snapshots_key: str | None = None,
 ) -> Runtime:
     """Set up the runtime of this process; flags declared before and after follow it.
 
@@ -45,18 +46,20 @@ def configure(
         local: Directory of the files that `hold --local` writes, and of the state file.
         state_file: Whether to keep the last known state of a fleet's store in a file, for the
             next process of this host.
+        snapshots_key: `"env:NAME"` or `"file:PATH"` of the key that signs snapshots in Redis; of
+            several, with commas between, the first one signs and each of them verifies.
 
     Raises:
         ConfigError: A setting cannot be used.
 
     Cost:
-        Reads up to two small files; connects to no store.
+        Reads up to two small files, and those of keys; connects to no store.
     """
     from degrade.settings import load_settings  # noqa: PLC0415 - slow to import, rarely wanted
 
     given: dict[str, Any] = {
         "store": store, "namespace": namespace, "threads": threads, "local": local,
-        "state_file": state_file,
+        "state_file": state_file, "snapshots_key": snapshots_key,
     }  # fmt: skip
     return _installed(load_settings(**given))
 
@@ -74,7 +77,9 @@ def _installed(settings: Settings) -> Runtime:
 def _composed(settings: Settings) -> Runtime:
     from degrade.settings import open_store  # noqa: PLC0415 - slow to import, rarely wanted
 
-    store = open_store(settings.store, namespace=settings.namespace)
+    store = open_store(
+        settings.store, namespace=settings.namespace, snapshots_key=settings.snapshots_key
+    )
     saved = None
     if settings.state_file and store.fleet is not None:
         from degrade.stores.saved import SavedState  # noqa: PLC0415 - only for a fleet

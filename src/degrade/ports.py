@@ -18,7 +18,7 @@ from degrade.core.records import (
     Vote,
 )
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
-from degrade.errors import StoreError
+from degrade.errors import CodecError, StoreError
 
 __all__ = (
     "Blob",
@@ -31,6 +31,7 @@ __all__ = (
     "PartlyStoredError",
     "StatsSource",
     "Store",
+    "UntrustedError",
 )
 
 Keep = Literal["keep"]
@@ -269,6 +270,10 @@ class PartlyStoredError(StoreError):
         self.left = tuple(left)
 
 
+class UntrustedError(CodecError):
+    """A snapshot whose signature is missing, wrong, or cannot be checked; the tier has logged it."""
+
+
 class Blobs(Protocol):
     """A tier of snapshots beyond this process's memory.
 
@@ -285,6 +290,7 @@ class Blobs(Protocol):
 
         Raises:
             CodecError: What lies there is no snapshot: it is larger than `limit`, or no bytes.
+            UntrustedError: Its signature is missing, wrong, or cannot be checked.
 
         Guarantees:
             A body larger than the tier's limit is never loaded.

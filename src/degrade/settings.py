@@ -7,11 +7,12 @@ The first that has a value wins: keywords, `DEGRADE_*` environment variables, `d
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -28,6 +29,11 @@ from degrade.stores.urls import checked_namespace, redact, sqlite_path
 
 __all__ = ("Settings", "load_settings", "open_store")
 
+_MIN_KEY: Final = 32
+"""As long as what SHA-256 returns, bytes: RFC 2104 discourages shorter keys."""
+_MAX_KEY: Final = 4096
+_TABLES: Final = frozenset({"snapshots"})
+"""Tables of a TOML file; `key` of `[snapshots]` is the setting `snapshots_key`."""
 _REDIS = frozenset(
     {
         "redis", "rediss", "unix",
@@ -45,6 +51,9 @@ class Settings(BaseSettings):
         namespace: Which fleet; stores keep namespaces apart.
         local: Directory of the files that `hold --local` writes, and of the state file; None
             means the user's own.
+        snapshots_key: Where the key lies with which snapshots in a fleet's store are signed:
+            `env:NAME` or `file:PATH`; in TOML `key` of `[snapshots]`. Of several, with commas
+            between, the first one signs and each of them verifies.
         state_file: Whether a process with a fleet's store keeps the last known state in a file,
             for the next one to begin with.
         threads: Who does the work that calls leave behind: background threads, or the calls
@@ -63,6 +72,7 @@ class Settings(BaseSettings):
     store: str = "memory://"
     namespace: str = "default"
     local: Path | None = None
+    snapshots_key: str | None = None
     state_file: bool = True
     threads: Literal["background", "inline", "manual"] = "background"
     actor: str | None = Field(default=None, min_length=1, max_length=200)
@@ -83,6 +93,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"whose home directory {local.parts[0]!r} is, is unknown; give a full path"
             ) from None
+
+    @field_validator("snapshots_key")
+    @classmethod
+    def _no_secret(cls, sources: str | None) -> str | None:
+        if sources is not None:
+            _sources_of(sources)
+        return sources
 
     @classmethod
     def settings_customise_sources(
@@ -122,7 +139,13 @@ def load_settings(**keywords: Any) -> Settings:
         raise ConfigError("; ".join(_complaints(error))) from None  # it would show the values
 
 
-def open_store(url: str, *, clock: Clock | None = None, namespace: str = "default") -> Store:
+def open_store(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    namespace: str = "default",
+    snapshots_key: str | None = None,
+) -> Store:
     """Return the store that a URL names; it connects at its first use, not here.
 
     Args:
@@ -130,9 +153,11 @@ def open_store(url: str, *, clock: Clock | None = None, namespace: str = "defaul
             address of Redis: see `degrade.stores.redis.address`.
         clock: Its wall time is the store's time; the system's when None.
         namespace: Which fleet.
+        snapshots_key: Where the keys lie that sign snapshots in Redis; see `Settings`. The other
+            stores keep no snapshots, so it is not read for them.
 
     Raises:
-        ConfigError: No store has such a URL; secrets in it are not shown.
+        ConfigError: No store has such a URL, or a key cannot be used; secrets are not shown.
     """
     scheme = url.partition(":")[0].lower()
     if scheme == "memory" and url.lower() in ("memory:", "memory://"):
@@ -149,12 +174,62 @@ def open_store(url: str, *, clock: Clock | None = None, namespace: str = "defaul
         from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
 
         return RedisStore(
-            LateLink(parse(url)), clock=clock, server_time=clock is None, namespace=namespace
-        )
+            LateLink(parse(url)), clock=clock, server_time=clock is None, namespace=namespace,
+            snapshot_keys=() if snapshots_key is None else _keys(snapshots_key),
+        )  # fmt: skip
     raise ConfigError(
         f"store={redact(url)!r} is no store; use memory://, sqlite:///relative/path.db, "
         "sqlite:////absolute/path.db or redis://host:6379/0"
     )
+
+
+def _sources_of(text: str) -> list[tuple[str, str]]:
+    """Return the kind (`env` or `file`) and the name of each source of a secret."""
+    found = [part.strip().partition(":") for part in text.split(",")]
+    if not all(
+        (kind == "env" and name.isidentifier()) or (kind == "file" and name)
+        for kind, _, name in found
+    ):
+        raise ValueError(  # which does not show the text: it may be the secret
+            "a secret is given as env:NAME or file:PATH, with commas between several, and never "
+            "as itself"
+        )
+    return [(kind, name) for kind, _, name in found]
+
+
+def _keys(text: str) -> list[bytes]:
+    """Return the keys that lie where a setting says; a message shows where, and no key."""
+    try:
+        sources = _sources_of(text)
+    except ValueError as error:
+        raise ConfigError(f"snapshots_key: {error}") from None
+    return [_key(kind, name) for kind, name in sources]
+
+
+def _key(kind: str, name: str) -> bytes:
+    what = f"snapshots_key={kind + ':' + name!r}"
+    if kind == "env":
+        found = os.environ.get(name)
+        if found is None:
+            raise ConfigError(f"{what}: the environment has no {name}; set it, or name another")
+        key = os.fsencode(found)
+    else:
+        try:
+            path = Path(name).expanduser()
+            is_file = S_ISREG(path.stat().st_mode)  # a pipe would be waited for
+            key = path.read_bytes() if is_file else b""
+        except (OSError, RuntimeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{what} cannot be read: {why}; let this user read it") from error
+        if not is_file:
+            raise ConfigError(f"{what} is no file; name the file that holds the key")
+    key = key.strip()
+    if not _MIN_KEY <= len(key) <= _MAX_KEY:
+        raise ConfigError(
+            f"{what}: a key has {_MIN_KEY} to {_MAX_KEY} bytes, and this one {len(key)}; make one "
+            "with: openssl rand -hex 32"
+        )
+    return key
 
 
 def _table(name: str, *keys: str) -> dict[str, Any]:
@@ -187,7 +262,15 @@ def _table(name: str, *keys: str) -> dict[str, Any]:
             raise ConfigError(
                 f"{key!r} of {path} is no table; write [{'.'.join(keys)}], and settings below it"
             )
-    return dict(found)
+    flat = dict(found)
+    for table in _TABLES & flat.keys():
+        inner = flat.pop(table)
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"{table!r} of {path} is no table; write [{table}], and its keys below"
+            )
+        flat |= {f"{table}_{key}": value for key, value in inner.items()}
+    return flat
 
 
 def _complaints(error: ValidationError) -> Iterable[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -64,10 +66,9 @@ tell(anybody=feed("u1"), ran=ran, sharing=sharing())
 """
 
 
-def program(server: RedisServer, home: Path, text: str) -> Done:
-    done = run(
-        "import asyncio\n" + text, home, STORE=f"{server.url}?timeout=10s", PYTHONPATH=str(home)
-    )
+def program(server: RedisServer, home: Path, text: str, **env: str) -> Done:
+    env |= {"STORE": f"{server.url}?timeout=10s", "PYTHONPATH": str(home)}
+    done = run("import asyncio\n" + text, home, **env)
     assert done.code == 0, done.stderr
     return done
 
@@ -128,3 +129,40 @@ def test_a_process_that_ends_sends_what_it_still_has(redis_server: RedisServer, 
     program(redis_server, tmp_path, APP + READY + last)
     names = redis_server.cli("KEYS", "degrade:snap:shop:feed:*").split()
     assert len(names) == 20
+
+
+SIGNED = {"DEGRADE_SNAPSHOTS_KEY": "env:SECRET", "SECRET": "0123456789abcdef" * 4}
+
+
+@pytest.mark.parametrize("env", [{}, SIGNED], ids=["without a key", "with a key"])
+def test_what_somebody_edits_into_the_snapshot_of_another_subject_is_served_only_without_a_key(
+    redis_server: RedisServer, tmp_path: Path, env: dict[str, str]
+):
+    program(redis_server, tmp_path, APP + READY + SENDS, **env)
+    with redis_server.client() as client:
+        for name in client.keys("degrade:snap:shop:feed:*"):
+            body = client.get(name).replace("subject='ana'", "subject='ben'")
+            key = json.loads(body[body.index("{") : body.index("\n[[")])["key"]
+            digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+            client.set(f"degrade:snap:shop:feed:{digest}", body)
+            assert ("hmac-sha256:" in body) is bool(env)
+    hold(redis_server, "degraded")
+    done = program(redis_server, tmp_path, APP + READY + SERVES, **env)
+    assert done.all["got"] == done.all["later"] == ["for u1"]
+    assert done.all["ben"] == (["nothing"] if env else ["for u1"])
+    assert done.all["sharing"].get("refused", 0) == bool(env)
+
+
+@pytest.mark.parametrize("writer", [{}, SIGNED], ids=["unsigned", "signed"])
+def test_processes_with_a_key_and_those_without_serve_nothing_of_each_other(
+    redis_server: RedisServer, tmp_path: Path, writer: dict[str, str]
+):
+    program(redis_server, tmp_path, APP + READY + SENDS, **writer)
+    hold(redis_server, "degraded")
+    reader = {} if writer else SIGNED
+    logged = "import logging\nlogging.basicConfig()\n" + APP + READY + SERVES
+    done = program(redis_server, tmp_path, logged, **reader)
+    assert done.all["got"] == done.all["later"] == ["nothing"]
+    assert done.all["sharing"]["refused"] == 1
+    assert done.stderr.count("refused a snapshot of feed") == 1
+    assert SIGNED["SECRET"] not in done.stderr

@@ -6,11 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from degrade import configure
 from degrade.clock import ManualClock
 from degrade.errors import ConfigError
+from degrade.runtime import slot
 from degrade.settings import Settings, load_settings, open_store
 
 NOBODY = 65_534
@@ -156,6 +159,128 @@ def test_no_secret_is_shown(monkeypatch):
         open_store("redis://u:s3cret@host/0?db=s3cret")
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in refusal(threads="s3cret")
+
+
+# ------------------------------------------------------------------ the key of snapshots
+
+KEY = "k3y-" * 8
+
+
+@pytest.mark.parametrize(
+    "how", ["keyword", "variable", "degrade.toml", "dotted", "pyproject.toml", "flat"]
+)
+def test_where_the_key_of_snapshots_lies_can_be_said_everywhere(tmp_path, monkeypatch, how):
+    toml = {
+        "degrade.toml": '[snapshots]\nkey = "env:A, file:b"',
+        "dotted": 'snapshots.key = "env:A, file:b"',
+        "flat": 'snapshots_key = "env:A, file:b"',
+        "pyproject.toml": '[tool.degrade.snapshots]\nkey = "env:A, file:b"',
+    }
+    if how in toml:
+        name = how if how == "pyproject.toml" else "degrade.toml"
+        (tmp_path / name).write_text(toml[how])
+    elif how == "variable":
+        monkeypatch.setenv("DEGRADE_SNAPSHOTS_KEY", "env:A, file:b")
+    given = {"snapshots_key": "env:A, file:b"} if how == "keyword" else {}
+    assert load_settings(**given).snapshots_key == "env:A, file:b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [KEY, f"env:{KEY}", f"file:x, {KEY}", "env:", "file:", "ENV:X", "vault:x", f"env:X,{KEY}"],
+)
+def test_a_key_in_the_clear_is_refused_and_not_shown(text, tmp_path):
+    (tmp_path / "degrade.toml").write_text(f'[snapshots]\nkey = "{text}"')
+    message = refusal()
+    assert "snapshots_key (DEGRADE_SNAPSHOTS_KEY)" in message
+    assert "env:NAME or file:PATH" in message
+    with pytest.raises(ConfigError, match="env:NAME or file:PATH") as caught:
+        open_store("redis://host/0", snapshots_key=text)
+    for shown in (message, str(caught.value), refusal(snapshots_key=text)):
+        assert "k3y" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("keys", "'snapshots_key'"), ("kee", "'snapshots_key'")]
+)
+def test_an_unknown_key_of_the_table_is_named_with_the_closest(tmp_path, name, hint):
+    (tmp_path / "degrade.toml").write_text(f'[snapshots]\n{name} = "x"')
+    assert hint in refusal()
+
+
+def test_snapshots_that_are_no_table_are_told(tmp_path):
+    (tmp_path / "degrade.toml").write_text('snapshots = "env:A"')
+    assert "write [snapshots]" in refusal()
+
+
+def made(text: str) -> Any:
+    """Return the keys of the store that is opened with this setting."""
+    store = open_store("redis://host/0", snapshots_key=text)
+    shown = f"{store!r} {store.blobs!r} {store.url}"
+    assert "k3y" not in shown
+    store.close()
+    return store.blobs._keys  # type: ignore[union-attr]
+
+
+def test_keys_come_from_variables_and_files_without_the_space_around_them(tmp_path, monkeypatch):
+    (tmp_path / "key").write_text(f"  {KEY}\n")
+    (tmp_path / "link").symlink_to("key")  # as Kubernetes mounts secrets
+    monkeypatch.setenv("NEW", f"new-{KEY}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    key, new = KEY.encode(), f"new-{KEY}".encode()
+    assert made(f"file:{tmp_path}/key") == (key,)
+    assert made(f"env:NEW, file:{tmp_path}/link") == (new, key)
+    assert made("file:key,env:NEW") == (key, new)
+    assert made("file:~/key") == (key,)
+
+
+@pytest.mark.parametrize("length", [0, 31, 4097])
+@pytest.mark.parametrize("where", ["env", "file"])
+def test_a_key_that_is_too_short_or_no_key_at_all_is_refused(tmp_path, monkeypatch, length, where):
+    text = ("k3y" * 2000)[:length]
+    monkeypatch.setenv("SECRET", text)
+    (tmp_path / "secret").write_text(text)
+    name = "env:SECRET" if where == "env" else f"file:{tmp_path}/secret"
+    with pytest.raises(ConfigError, match=f"32 to 4096 bytes, and this one {length}") as caught:
+        made(name)
+    assert name in str(caught.value)
+    assert "openssl rand" in str(caught.value)
+    assert "k3y" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("env:NOT_SET", "the environment has no NOT_SET"),
+        ("file:gone", "cannot be read: No such file"),
+        ("file:.", "is no file"),
+        ("file:pipe", "is no file"),
+        ("file:~nosuchuser/x", "cannot be read"),
+        ("file:a\0b", "cannot be read"),
+    ],
+)
+def test_a_key_that_is_not_there_is_told_with_its_place(tmp_path, name, says):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError) as caught:
+        made(name)
+    assert says in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+def test_a_store_without_a_tier_of_snapshots_needs_no_key():
+    open_store("memory://", snapshots_key="env:NOT_SET").close()
+
+
+def test_configure_takes_the_key_to_the_store(monkeypatch):
+    monkeypatch.setenv("SECRET", KEY)
+    before = slot.existing()
+    runtime = configure(store="redis://host/0", snapshots_key="env:SECRET", threads="manual")
+    try:
+        assert runtime.store.blobs._keys == (KEY.encode(),)  # type: ignore[union-attr]
+    finally:
+        slot.swap(before)
+        runtime.close()
+        runtime.store.close()
 
 
 def test_a_url_opens_its_store_with_clock_and_namespace(tmp_path):

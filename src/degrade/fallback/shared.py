@@ -26,7 +26,7 @@ from degrade.core.words import Sharing
 from degrade.errors import CodecError
 from degrade.fallback.keys import Key
 from degrade.fallback.memory import Book, Capture
-from degrade.ports import Blob, Blobs, PartlyStoredError
+from degrade.ports import Blob, Blobs, PartlyStoredError, UntrustedError
 
 if TYPE_CHECKING:
     from degrade.fallback.snapshots import BoundSnapshot, Found
@@ -197,7 +197,8 @@ class SharedTier:
         except CodecError as error:
             told()
             how = Sharing.REFUSED
-            rung.refused(error)
+            if not isinstance(error, UntrustedError):  # the tier has logged that one
+                rung.refused(error)
             return how, None
         else:
             return how, found

@@ -83,7 +83,9 @@ def register(source: StatsSource, registry: CollectorRegistry | None = None) -> 
                 raise
             if shown.source is source:
                 return shown
-            with suppress(KeyError):  # taken off by the application, and other metrics are in the way
+            with suppress(
+                KeyError
+            ):  # taken off by the application, and other metrics are in the way
                 registry.unregister(shown)
             registry.register(collector)
         _shown[registry] = collector

@@ -21,7 +21,10 @@ from degrade.fallback.rungs import snapshot
 from degrade.fallback.shared import SharedTier
 from degrade.fallback.snapshots import BoundSnapshot
 from degrade.ports import Blob, PartlyStoredError
+from degrade.stores.signed import SignedBlobs
 from tests.shelf import Shelf
+
+KEYS = (b"k" * 32, b"o" * 32)
 
 
 @dataclass
@@ -295,6 +298,34 @@ def test_a_value_under_a_wrong_key_is_refused(one, other, shelf):
     shelf.bodies[flag, key.replace("ana", "ben")] = shelf.bodies[flag, key]
     assert other.find("u1", subject="ben") is None
     assert other.counts == {"refused": 1}
+
+
+def test_one_that_cannot_be_trusted_is_refused_counted_and_said_by_the_tier_alone(
+    shelf, clock, caplog
+):
+    one, other = (Process(SignedBlobs(shelf, [key], namespace="shop"), clock) for key in KEYS)
+    one.keep([Story(1, [])], "u1")
+    one.keep([Story(2, [])], "u2")
+    one.tier.send()
+    assert one.find("u1") == Answer([Story(1, [])], 0.0)
+    for user in ("u1", "u2"):
+        assert other.find(user) is None
+        assert other.serve(user) is None
+    assert other.counts == {"refused": 2}
+    assert [record.name for record in caplog.records] == ["degrade.stores"]
+
+
+def test_what_is_sent_again_to_a_store_that_lost_it_is_signed_again(shelf, clock):
+    one, other = (Process(SignedBlobs(shelf, KEYS, namespace="shop"), clock) for _ in range(2))
+    one.keep([Story(1, [])], "u1")
+    one.tier.send()
+    assert other.find("u1") is not None
+    signed = dict(shelf.bodies)
+    shelf.bodies.clear()
+    one.tier.lost()
+    clock.advance(shared.SEND_EVERY_S)
+    one.tier.send()
+    assert shelf.bodies == signed
 
 
 # ------------------------------------------------------------------ ages and voids

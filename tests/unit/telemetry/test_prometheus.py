@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from degrade import Runtime, default, degradable
 from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.ports import FlagStats
-from degrade.runtime import current
+from degrade.runtime import current as current_runtime
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 from degrade.telemetry.prometheus import register, scrape
 
@@ -238,8 +238,8 @@ def test_an_application_factory_that_is_called_twice_shows_its_newest_runtime(fo
 
     def create_app():
         with Runtime(threads="manual") as runtime:
-            register(current(), registry)
-            register(current(), registry)
+            register(current_runtime(), registry)
+            register(current_runtime(), registry)
             feed()
             runtime.tick()
         return scrape(registry, "")[0]

@@ -26,6 +26,7 @@ from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.ledger import Ledger
 from degrade.stores.redis.link import Link
 from degrade.stores.redis.log import RedisLog
+from degrade.stores.signed import SignedBlobs
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("RedisStore",)
@@ -41,6 +42,7 @@ class RedisStore:
         server_time: Whether the store's time is the server's. False takes the clock's wall
             time, as tests of ends and ages do.
         event_cap: Events kept, roughly; the oldest go first.
+        snapshot_keys: Sign snapshots: the first one signs, each of them verifies.
         rng: Randomness of waits and ids.
 
     Guarantees:
@@ -63,6 +65,7 @@ class RedisStore:
         clock: Clock | None = None,
         server_time: bool = True,
         event_cap: int = EVENT_CAP,
+        snapshot_keys: Sequence[bytes] = (),
         rng: random.Random | None = None,
     ) -> None:
         self.namespace = checked_namespace(namespace)
@@ -82,7 +85,8 @@ class RedisStore:
         )
         self.now = self._ledger.now
         self.fleet = RedisFleet(link, self._keys, self._ledger)
-        self.blobs: Blobs | None = RedisBlobs(link, namespace=namespace)
+        blobs = RedisBlobs(link, namespace=namespace)
+        self.blobs: Blobs | None = SignedBlobs(blobs, snapshot_keys, namespace=namespace)
 
     @property
     def url(self) -> str:
