@@ -13,7 +13,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of, prose
 from tests.docs.run import Mismatch, Reader, commands
 
 RUN = {"python", "console"}
-SHOWN = {"text", "json", "yaml", "http", "promql", "{toctree}", "{eval-rst}"}
+SHOWN = {"text", "toml", "json", "yaml", "http", "promql", "{toctree}", "{eval-rst}"}
 LONG = {"docs/how-to/degrade-and-release.md", "docs/reference/redis.md"}
 COMMENTS = re.compile(r"<!-- *([a-z ]+)")
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
