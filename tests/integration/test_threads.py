@@ -554,6 +554,7 @@ for _ in sys.stdin:  # a request a line
 """
 
 
+@pytest.mark.slow
 def test_a_serverless_process_that_is_frozen_after_each_request_comes_to_degraded(tmp_path: Path):
     modes = ["background", "inline", "manual"]
     children = [start(FROZEN, tmp_path, mode) for mode in modes]

@@ -315,6 +315,25 @@ def test_one_that_cannot_be_trusted_is_refused_counted_and_said_by_the_tier_alon
     assert [record.name for record in caplog.records] == ["degrade.stores"]
 
 
+def test_an_older_signed_one_of_the_same_key_counts_by_its_own_time(shelf, clock):
+    signed = SignedBlobs(shelf, KEYS, namespace="shop")
+    one, other, third = (Process(signed, clock, max_age=60) for _ in range(3))
+    one.keep([Story(1, [])], "u1")
+    one.tier.send()
+    older = dict(shelf.bodies)
+    clock.advance(40)
+    one.keep([Story(2, [])], "u1")
+    one.tier.send()
+    assert shelf.bodies != older
+    shelf.bodies |= older
+    assert other.find("u1") == Answer([Story(1, [])], 40.0)
+    third.after_s = clock.wall() - 1
+    assert third.find("u1") is None, "it is from before an off ended"
+    clock.advance(20)
+    third.after_s = 0.0
+    assert third.find("u1") is None, "it is too old"
+
+
 def test_what_is_sent_again_to_a_store_that_lost_it_is_signed_again(shelf, clock):
     one, other = (Process(SignedBlobs(shelf, KEYS, namespace="shop"), clock) for _ in range(2))
     one.keep([Story(1, [])], "u1")
