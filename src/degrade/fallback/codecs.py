@@ -32,10 +32,11 @@ from degrade.fallback.annotations import (
     resolve_returns,
 )
 from degrade.fallback.base import Target, name_of
+from degrade.fallback.data import find_consumable
 from degrade.fallback.hasty import hasty
 from degrade.fallback.likeness import alike
 
-__all__ = ("MAX_BODY", "Codec", "Decoded", "Opened")
+__all__ = ("MAX_BODY", "Codec", "Decoded", "Opened", "check_data")
 
 MAX_BODY = 16 * 1024 * 1024
 """The largest JSON of one snapshot, bytes; more is neither written nor unpacked."""
@@ -99,12 +100,16 @@ class Codec:
 
         Raises:
             CodecError: The value does not fit its annotation, would come back as something
-                else, or is too large.
+                else, is too large, or holds something that looking at it might change.
+
+        Guarantees:
+            The value is as it was, whatever becomes of it.
 
         Cost:
             Encodes, decodes and compares on the caller's thread: 5 to 50 µs a kilobyte.
         """
         adapter = self._usable()
+        check_data(value, self._target.name)
         try:
             body = adapter.dump_json((value,), by_alias=False, round_trip=True, warnings="error")
         except Exception as error:  # serializers of the user may raise anything
@@ -258,6 +263,28 @@ class Codec:
 
     def _what(self) -> str:
         return f"a result of {self._target.name!r}"
+
+
+def check_data(value: object, flag: str, *, kept: bool = False) -> None:
+    """Refuse a result that looking at it might change, before anything looks at it.
+
+    Args:
+        value: The result.
+        flag: The flag's name.
+        kept: The object itself is kept, so only what can be read once is refused.
+
+    Raises:
+        CodecError: It holds an iterator, a stream, a lazy query or an unknown kind of container.
+    """
+    try:
+        found = find_consumable(value, kept=kept)
+    except RuntimeError as error:  # another thread changes it at this moment
+        raise CodecError(f"a result of {flag!r} is changed while it is read") from error
+    if found is not None:
+        raise CodecError(
+            f"a result of {flag!r} holds {found}, which reading may use up, so it is handed on "
+            "untouched; return lists and dicts of what it yields, or leave snapshot() out"
+        )
 
 
 def _opened(blob: bytes) -> tuple[Mapping[str, Any], bytes]:

@@ -32,7 +32,7 @@ from degrade.fallback.base import (
     is_generator_callable,
     name_of,
 )
-from degrade.fallback.codecs import Codec
+from degrade.fallback.codecs import Codec, check_data
 from degrade.fallback.keys import Key, KeyMaker
 from degrade.fallback.memory import UNDECODED, Book, Capture, Entry, MemoryTier
 
@@ -202,11 +202,12 @@ class BoundSnapshot(BoundRung):
             due=admitted_s + self._refresh_s,
         )
         codec = self._codec
-        if codec is None:
-            entry.value = value
-            return Capture(book, key, entry)
         started = tier.clock.monotonic()
         try:
+            if codec is None:
+                check_data(value, self._flag, kept=True)
+                entry.value = value
+                return Capture(book, key, entry)
             body = codec.dump(value)
         except CodecError as error:
             book.pending.pop(key, None)

@@ -26,7 +26,17 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SecretStr,
+    WithJsonSchema,
+    computed_field,
+    field_validator,
+)
 from typing_extensions import TypedDict  # pydantic reads that of typing from Python 3.12 on
 
 from degrade.errors import CodecError, UsageError
@@ -297,6 +307,113 @@ class Longer(Article):
     rank: int = 0
 
 
+class Noted(BaseModel):
+    title: str
+    lead: str | None = None
+    _readers: Any = PrivateAttr("all")
+
+
+def noted(readers: Any) -> Noted:
+    made = Noted(title="a")
+    made._readers = readers
+    return made
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    title: str
+
+
+def opened(**attributes: Any) -> Open:
+    made = Open(title="a")
+    made.__dict__.update(attributes)
+    return made
+
+
+@dataclass
+class Free:
+    title: str
+
+
+def free(**attributes: Any) -> Free:
+    made = Free("a")
+    vars(made).update(attributes)
+    return made
+
+
+@dataclass
+class Indexed:
+    words: list[str]
+
+    def __post_init__(self) -> None:
+        self.index = {word: number for number, word in enumerate(self.words)}
+
+
+def indexed(words: list[str], **index: int) -> Indexed:
+    made = Indexed(words)
+    made.index.update(index)
+    return made
+
+
+class Hiding:
+    __slots__ = ("hidden",)
+
+
+@dataclass
+class Slotted(Hiding):
+    title: str
+
+
+def slotted(hidden: Any) -> Slotted:
+    made = Slotted("a")
+    made.hidden = hidden
+    return made
+
+
+class Roomy(NamedTuple("Roomy", [("x", int)])):  # noqa: SLOT002 - it has attributes
+    pass
+
+
+def roomy(**attributes: Any) -> Roomy:
+    made = Roomy(1)
+    vars(made).update(attributes)
+    return made
+
+
+class Words(list[str]):
+    pass
+
+
+def words(**attributes: Any) -> Words:
+    made = Words("a")
+    vars(made).update(attributes)
+    return made
+
+
+class Tally(dict[str, int]):
+    pass
+
+
+def tally(**attributes: Any) -> Tally:
+    made = Tally(a=1)
+    vars(made).update(attributes)
+    return made
+
+
+class Note(str):  # noqa: SLOT000 - it has attributes
+    pass
+
+
+def note(**attributes: Any) -> Note:
+    made = Note("a")
+    vars(made).update(attributes)
+    return made
+
+
+Rounded = Annotated[Decimal, PlainSerializer(float), WithJsonSchema({"type": "number"})]
+
+
 class Secret(BaseModel):
     word: SecretStr
 
@@ -324,6 +441,22 @@ def partly(kept: int) -> Partly:
         (list[Hidden], [], [Hidden(shown=1, hidden=2)]),
         (list[Hidden], [Hidden(shown=1)], [Hidden(shown=1, hidden=2)]),
         (list[Secret], [], [Secret(word=SecretStr("hunter2"))]),
+        (Noted, noted("all"), noted("subscribers")),
+        (list[Noted], [noted("all")], [noted("all"), noted(["all"])]),
+        (dict[str, Noted], {}, {"a": noted(None)}),
+        (Open, Open(title="a", more=1), opened(less=1)),
+        (Free, free(), free(more=1)),
+        (list[Free], [free()], [free(), free(more=None)]),
+        (Indexed, indexed(["a"]), indexed(["a"], b=1)),
+        (Slotted, Slotted("a"), slotted(1)),
+        (Roomy, roomy(), roomy(y=1)),
+        (list[str], words(), words(more=1)),
+        (Mapping[str, int], tally(), tally(more=1)),
+        (dict[str, int], tally(), tally(more=1)),
+        (str, "a", note(more=1)),
+        (list[Rounded], [Decimal("1.5")], [Decimal("1.50")]),
+        (list[datetime], [NOON], [datetime(2024, 10, 27, 2, 30, fold=1)]),  # noqa: DTZ001 - naive ones are what folds
+        (list[time], [time(1)], [time(1, tzinfo=ZoneInfo("Europe/Berlin"))]),
         (list[Partly], [Partly(1)], [partly(2)]),
         (list[ById], [ById(1)], [ById(1, (1, 2))]),
         (list[float], [1.0], [2**53 + 1]),

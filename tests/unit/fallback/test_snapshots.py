@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -354,3 +354,51 @@ def test_a_function_that_snapshots_cannot_serve_is_refused(fn: Any, settings: An
     with pytest.raises(UsageError, match="'feed'") as caught:
         snapshot(max_age="1h", **settings).bind(Target.of(fn, "feed"))
     assert caught.value.code == code
+
+
+# ------------------------------------------------------------------------------- lazy results
+
+
+def rows(query: str) -> Sequence[int]:
+    return []
+
+
+def page(query: str) -> dict[str, Any]:
+    return {}
+
+
+def test_a_lazy_result_is_not_captured_which_is_said_once(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+):
+    for fn, make in ((rows, lambda: filter(None, [1])), (page, lambda: {"rows": iter([1])})):
+        caplog.clear()
+        bench = Bench(clock, fn)
+        for _ in range(3):
+            value = make()
+            assert not bench.keep(value, "q")
+            assert list(value["rows"] if isinstance(value, dict) else value) == [1]
+        (record,) = caplog.records
+        assert "return lists and dicts of what it yields" in record.getMessage()
+        assert bench.rung.skipped["encode"] == 3
+        assert bench.keep([] if fn is rows else {}, "q"), "it is tried again with the next result"
+
+
+def test_an_object_that_is_kept_itself_must_be_readable_twice(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+):
+    bench = Bench(clock, untyped, copy=False)
+    value = iter([1])
+    assert not bench.keep([value], "u1")
+    assert list(value) == [1]
+    (record,) = caplog.records
+    assert "list_iterator" in record.getMessage()
+    assert bench.keep(object(), "u1")
+    assert bench.keep({1: 2}.values(), "u2")
+
+
+def test_what_looking_at_an_object_that_is_kept_costs_is_in_the_budget():
+    clock = SlowClock()
+    bench = Bench(clock, untyped, copy=False)
+    kept = [bench.keep([1], number) for number in range(200)]
+    assert 1 <= sum(kept) < 20
+    assert bench.rung.skipped["budget"] == 200 - sum(kept)
