@@ -51,6 +51,7 @@ CODES: frozenset[str] = frozenset(
         "bare-value",
         "bare-class",
         "bad-rung",
+        "shared-value",
         "ladder-on-block",
         "sync-deadline",
         "snapshot-return-type",

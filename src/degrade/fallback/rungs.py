@@ -22,7 +22,8 @@ from degrade.fallback.base import (
     is_generator_callable,
     name_of,
 )
-from degrade.fallback.constants import copier
+from degrade.fallback.constants import copier, refuse_shared
+from degrade.fallback.responses import find_response, is_response
 from degrade.fallback.snapshots import SnapshotRung
 from degrade.units import Duration, seconds
 
@@ -123,15 +124,23 @@ def default(value: Any, /) -> Rung[Any]:
     """Serve a constant, or what a local function of the same arguments returns.
 
     Args:
-        value: The constant; or a function called with the arguments of the call. It must not
-            depend on what may be failing: it also serves while the flag is `off`.
+        value: The constant: scalars, containers, dataclasses, named tuples, pydantic models,
+            classes of attrs, and whatever of these they hold. Or a function called with the
+            arguments of the call, which must not depend on what may be failing: it also serves
+            while the flag is `off`.
 
     Raises:
         UsageError: `value` is a class (`bare-class`), a coroutine function (`async-rung`), an
-            iterator, another rung, or a container that cannot be copied (`bad-rung`).
+            iterator or another rung (`bad-rung`), or one object for all callers that cannot be
+            copied, such as a response (`shared-value`).
 
     Guarantees:
-        Each caller gets its own copy of a container; changing it changes nothing else.
+        Each caller gets a copy of its own, whose objects lie to each other as in the constant.
+        Only what cannot be changed is shared, and what stands for itself: enum members, classes,
+        functions, sentinels. What a function returns is served as it is.
+
+    Cost:
+        A copy takes 0.15 microseconds for each list and dictionary in it, 1 for each object.
     """
     if isinstance(value, Rung):
         raise UsageError(
@@ -145,7 +154,7 @@ def default(value: Any, /) -> Rung[Any]:
             "that makes a new one for each call",
             code="bad-rung",
         )
-    if not callable(value):
+    if not callable(value) or is_response(value):
         return _Constant(copier(value))
     _check_function(value, "default")
     if is_coroutine_callable(value):
@@ -180,7 +189,7 @@ def ladder(fallback: object) -> tuple[Rung[Any], ...]:
 
     Raises:
         UsageError: A value that is no rung or function (`bare-value`), a class (`bare-class`),
-            a second snapshot, or a rung that can never be reached
+            a response (`shared-value`), a second snapshot, or a rung that can never be reached
             (`bad-rung`).
     """
     if isinstance(fallback, tuple) and not fallback:
@@ -213,6 +222,9 @@ def _step(item: object) -> Rung[Any]:
         return item
     if isinstance(item, type):
         _check_function(item, "fallback")
+    response = find_response(item)
+    if response is not None:
+        raise refuse_shared("fallback", item, response)
     if callable(item):
         return simplified(item)
     meant = "omit()" if item is None else f"default({_short(item)})"
@@ -229,6 +241,8 @@ def _short(value: object) -> str:
 
 
 def _check_function(fn: object, what: str) -> None:
+    if is_response(fn):
+        raise refuse_shared(what, fn, fn)
     if isinstance(fn, type):
         raise UsageError(
             f"{what}({fn.__qualname__}): a class is not a rung; did you mean "

@@ -227,7 +227,7 @@ def test_what_nobody_can_change_is_served_as_it_is(constant: object):
         (lambda: default(stream), "bad-rung"),
         (lambda: default(omit()), "bad-rung"),
         (lambda: default(iter([])), "bad-rung"),
-        (lambda: default([threading.Lock()]), "bad-rung"),
+        (lambda: default([threading.Lock()]), "shared-value"),
         (lambda: default(newest_later), "async-rung"),
         (lambda: default(NewestLater()), "async-rung"),
         (lambda: simplified(newest_later).bind(RANKED), "async-rung"),
