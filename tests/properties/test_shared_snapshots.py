@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from degrade.clock import ManualClock
 from degrade.errors import StoreError
 from degrade.fallback.base import Answer, Call, Target
+from degrade.fallback.budget import Account
 from degrade.fallback.memory import MemoryTier
 from degrade.fallback.rungs import snapshot
 from degrade.fallback.shared import MOST_QUEUED, SharedTier
@@ -90,7 +91,7 @@ class SharedSnapshots(RuleBasedStateMachine):
     def call(self, who: int, user: Any, subject: str | None, takes_s: float, sends: bool) -> None:
         process = self.processes[who]
         admitted_s, at = process.clock.monotonic(), self.store.wall()
-        process.memory.budget.spent(admitted_s, -1.0)
+        process.memory.budget.spent(admitted_s, -1.0, Account())
         key = process.rung.wanted((user,), {}, subject, admitted_s)
         number = len(self.results)
         self.results[number] = Result((user, None if self.everyone else subject), at)
@@ -149,6 +150,8 @@ class SharedSnapshots(RuleBasedStateMachine):
         assert result.place == (user, None if self.everyone else subject)
         age_s = self.store.wall() - result.at
         assert age_s < self.max_age_s
+        answer.value[0].append("spoiled")
+        answer.value.append("spoiled")
         assert answer.age_s is not None
         assert abs(answer.age_s - age_s) < 1e-3
         assert result.at > process.after_s

@@ -143,10 +143,12 @@ def _frozen_slots(kind: type) -> Slots | None:
     else:  # of a subclass that is no dataclass itself, other attributes can be set
         params: Any = kind.__dict__.get("__dataclass_params__")
         frozen = params is not None and params.frozen
+    if not frozen or native_base(kind) is not object:
+        return None
     computes = any(  # that of functools, Django, werkzeug: it keeps what it made beside the fields
         part.__name__ == "cached_property"
         for base in kind.__mro__
         for item in vars(base).values()
         for part in type(item).__mro__
     )
-    return slots if frozen and native_base(kind) is object and not computes else None
+    return None if computes else slots

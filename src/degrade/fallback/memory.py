@@ -5,7 +5,8 @@
 
 Two shares of `max_bytes` are counted apart: three quarters for what was written (keys, encoded
 results, and what the books themselves take), one quarter for results that degraded calls have
-decoded. Past its share the oldest goes; a decoded result then is decoded again when needed.
+decoded. Past its share the oldest goes; a decoded result then is decoded again when needed. Only
+what nobody can change is kept decoded; the rest is decoded anew for each call.
 
 Invariants: the sum of both never exceeds `max_bytes`; after `void` no call finds an entry made
 before, and none admitted before it can come in later; `entries` stays the same dictionary for the
@@ -232,20 +233,26 @@ class MemoryTier:
     def adopt(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
         """Take a snapshot that another tier had, unless a newer one is here or there is no room.
 
+        Args:
+            book, key, entry: The snapshot and where it belongs.
+            value: Its decoded result to share with the calls to come; UNDECODED for none.
+
         Cost:
             Takes the tier's lock for a moment, as `insert` does.
         """
         entry.size = _OVERHEAD + key_size(key) + len(entry.blob)
         with self._lock:
             kept = self._put(book, key, entry)
-        if kept:
+        if kept and value is not UNDECODED:
             self.keep_decoded(book, key, entry, value)
 
     def keep_decoded(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
-        """Share a decoded result with the calls to come, if there is room.
+        """Share a decoded result, which no caller may change, with the calls to come.
+
+        Nothing is kept when there is no room.
 
         Cost:
-            Called by a degraded call: never waits. When the tier is busy, nothing is kept.
+            Called by a degraded call: never waits. When the tier is busy, nothing is kept either.
         """
         size = deep_size(value)
         if size > self._decoded.maxsize or not self._lock.acquire(blocking=False):

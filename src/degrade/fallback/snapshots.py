@@ -8,7 +8,10 @@
 
 The key is made before the function runs, which may change its arguments. A refresh takes a
 result that was computed anyway, so keys that fall due together stampede nobody; what encoding
-costs is bounded by the budget, and one capture a key is on its way at a time.
+costs is bounded by the budget, and one capture a key is on its way at a time. A function whose
+results are refused again and again is tried once a minute, so that others have the budget.
+
+A served result is decoded for its call, unless nobody can change it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Never
 
 from degrade.core.words import RungKind
 from degrade.errors import CodecError, UsageError
+from degrade.fallback.annotations import resolve_returns
 from degrade.fallback.base import (
     Answer,
     BoundRung,
@@ -32,20 +37,40 @@ from degrade.fallback.base import (
     is_generator_callable,
     name_of,
 )
+from degrade.fallback.budget import Account
 from degrade.fallback.codecs import Codec, check_data
+from degrade.fallback.immutable import is_immutable
 from degrade.fallback.keys import Key, KeyMaker
 from degrade.fallback.memory import UNDECODED, Book, Capture, Entry, MemoryTier
+from degrade.fallback.responses import find_response, named_response
 
-__all__ = ("MAX_STRANGE", "SKIP_REASONS", "BoundSnapshot", "Found", "SnapshotRung")
+__all__ = (
+    "MAX_REFUSED",
+    "MAX_STRANGE",
+    "RETRY_REFUSED_S",
+    "SKIP_REASONS",
+    "BoundSnapshot",
+    "Found",
+    "SnapshotRung",
+)
 
 _log = logging.getLogger("degrade.fallback")
 
-SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "outside", "encode", "void")
+SKIP_REASONS = ("budget", "pending", "backlog", "no-key", "outside", "encode", "refused", "void")
 """Why a due result was not captured."""
+
+MAX_REFUSED = 10
+"""Results of a function that are refused in a row before it is tried less often."""
+RETRY_REFUSED_S = 60.0
+"""How often it is tried then."""
 
 MAX_STRANGE = 4 * 1024 * 1024
 """The largest JSON of a snapshot that is shared: what others wrote is read with more care, bytes."""
 
+_RESPONSE = (
+    "the next user would get the cookies that were set on it for another; put the snapshot on the "
+    "function that returns the data, and make the response from that"
+)
 _PENDING_S = 5.0
 _MAX_PENDING = 1_000
 _MOST_AHEAD_S = 2.0
@@ -62,6 +87,7 @@ class SnapshotRung(Rung[Never]):
     everyone: bool
     transform: Callable[[Any], Any] | None
     copy: bool
+    share: bool
 
     @property
     def kind(self) -> RungKind:
@@ -75,7 +101,14 @@ class SnapshotRung(Rung[Never]):
                 code="snapshot-generator",
             )
         keys = KeyMaker(target, self.key, everyone=self.everyone)
-        return BoundSnapshot(self, keys, Codec(target) if self.copy else None, target.name)
+        try:
+            codec = Codec(target) if self.copy else None
+        except UsageError:
+            _check_no_response(target)
+            raise
+        if codec is None:
+            _check_no_response(target)
+        return BoundSnapshot(self, keys, codec, target.name)
 
     def __repr__(self) -> str:
         return f"snapshot(max_age={self.max_age_s:g})"
@@ -83,10 +116,18 @@ class SnapshotRung(Rung[Never]):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the tier of the fleet had for a key, checked and decoded."""
+    """What the tier of the fleet had for a key, checked and decoded.
 
+    Attributes:
+        key, entry: The snapshot.
+        value: Its result for all who wait for it, UNDECODED where each needs one of its own.
+        first: The result that was decoded for checking, for the first of them.
+    """
+
+    key: Key
     entry: Entry
     value: Any
+    first: list[Any]
 
 
 class BoundSnapshot(BoundRung):
@@ -101,8 +142,8 @@ class BoundSnapshot(BoundRung):
     """
 
     __slots__ = (
-        "__weakref__", "_codec", "_flag", "_namesakes", "_refresh_s", "_tier", "_told", "book",
-        "keys", "max_age_s", "skipped", "transform",
+        "__weakref__", "_account", "_codec", "_flag", "_namesakes", "_next_try", "_refresh_s",
+        "_refused", "_share", "_tier", "_told", "book", "keys", "max_age_s", "skipped", "transform",
     )  # fmt: skip
 
     def __init__(self, rung: SnapshotRung, keys: KeyMaker, codec: Codec | None, flag: str) -> None:
@@ -115,6 +156,10 @@ class BoundSnapshot(BoundRung):
         self._refresh_s = rung.refresh_s
         self._codec = codec
         self._flag = flag
+        self._share = rung.share
+        self._account = Account()
+        self._refused = 0
+        self._next_try = float("-inf")
         self._tier: MemoryTier | None = None
         self._namesakes: set[object] = set()
         self._told = False
@@ -153,14 +198,22 @@ class BoundSnapshot(BoundRung):
         tier = self._tier
         if tier is None:
             return None
-        if not tier.budget.allowed(monotonic_s):
+        refused = self._refused >= MAX_REFUSED
+        if refused and monotonic_s < self._next_try:
+            self.skipped["refused"] += 1
+            return None
+        if not tier.budget.allowed(monotonic_s, self._account):
             self.skipped["budget"] += 1
             return None
         key = self.keys.key(args, kwargs, subject)
         if key is None:
             self.skipped["outside" if self.keys.bars(subject) else "no-key"] += 1
             return None
-        return key if self.due(key, monotonic_s) else None
+        if not self.due(key, monotonic_s):
+            return None
+        if refused:
+            self._next_try = monotonic_s + RETRY_REFUSED_S
+        return key
 
     def capture(
         self, key: Key, value: object, *, admitted_s: float, wall_s: float, epoch: int
@@ -203,20 +256,27 @@ class BoundSnapshot(BoundRung):
         )
         codec = self._codec
         started = tier.clock.monotonic()
+        body = b""
         try:
             if codec is None:
+                _check_shareable(value)
                 check_data(value, self._flag, kept=True)
                 entry.value = value
-                return Capture(book, key, entry)
-            body = codec.dump(value)
+            else:
+                body = codec.dump(value)
+            self._refused = 0
         except CodecError as error:
             book.pending.pop(key, None)
             self._tell("cannot store %s: %s", self._flag, error)
             self.skipped["encode"] += 1
+            self._refused += 1
+            self._next_try = admitted_s + RETRY_REFUSED_S
             return None
         finally:
             ended = tier.clock.monotonic()
-            tier.budget.spent(ended, ended - started)
+            tier.budget.spent(ended, ended - started, self._account)
+        if codec is None:
+            return Capture(book, key, entry)
         text = self.text(key)
         seal = partial(codec.seal, body, key=text, created=wall_s, epoch=epoch)
         shared_as = text if self.shares and len(body) <= MAX_STRANGE else ""
@@ -232,11 +292,7 @@ class BoundSnapshot(BoundRung):
             return None
         value = entry.value
         if value is UNDECODED:
-            try:
-                value = self._decode(book, key, entry)
-            except CodecError as error:
-                self.refused(error)
-                return None
+            value = self._decode(key, entry)
         return self._answer(value, call.monotonic_s - entry.at)
 
     # ------------------------------------------------------------------ shared with the fleet
@@ -268,7 +324,8 @@ class BoundSnapshot(BoundRung):
             Raises nothing else, whatever the bytes are.
 
         Cost:
-            Decodes, with the validators of the user, on a worker's thread.
+            Decodes, with the validators of the user, on a worker's thread. Calls that wait for
+            the same key decode on their own, but for the first.
         """
         codec, tier, book = self._codec, self._tier, self.book
         if codec is None or tier is None:
@@ -288,15 +345,24 @@ class BoundSnapshot(BoundRung):
             due=at + self._refresh_s,
             blob=body,
         )
+        if not self._may_share(value):
+            tier.adopt(book, key, entry, UNDECODED)
+            return Found(key, entry, UNDECODED, [value])
         tier.adopt(book, key, entry, value)
-        return Found(entry, value)
+        return Found(key, entry, value, [])
 
     def serve_found(self, found: Found, monotonic_s: float) -> Answer | None:
         """Return the answer from what was received, None when it may not be served any more."""
         entry = found.entry
         if monotonic_s >= entry.expires or entry.at <= self.book.void_before:
             return None
-        return self._answer(found.value, monotonic_s - entry.at)
+        value = found.value
+        if value is UNDECODED:
+            try:
+                value = found.first.pop()
+            except IndexError:
+                value = self._decode(found.key, entry)
+        return self._answer(value, monotonic_s - entry.at)
 
     def refused(self, error: CodecError) -> None:
         """Tell, once, of a snapshot that could not be read."""
@@ -304,24 +370,61 @@ class BoundSnapshot(BoundRung):
 
     # ------------------------------------------------------------------ private
 
-    def _answer(self, value: Any, age_s: float) -> Answer:
+    def _answer(self, value: Any, age_s: float) -> Answer | None:
+        if value is UNDECODED:
+            return None
         if self.transform is not None:
             value = self.transform(value)
         return Answer(value, max(age_s, 0.0))
 
-    def _decode(self, book: Book, key: Key, entry: Entry) -> Any:
-        codec, tier = self._codec, self._tier
+    def _may_share(self, value: Any) -> bool:
+        """Whether all callers may get one decoded result."""
+        return self._share or is_immutable(value)
+
+    def _decode(self, key: Key, entry: Entry) -> Any:
+        """Return the result of a snapshot, UNDECODED when it cannot be read: then it goes."""
+        codec, tier, book = self._codec, self._tier, self.book
         if codec is None or tier is None:
-            raise CodecError("nothing to decode")
+            return UNDECODED
         try:
             value = codec.decode(entry.blob, key=self.text(key)).value
-        except CodecError:
+        except CodecError as error:
             tier.discard(book, key, entry)
-            raise
-        tier.keep_decoded(book, key, entry, value)
+            self.refused(error)
+            return UNDECODED
+        if self._may_share(value):
+            tier.keep_decoded(book, key, entry, value)
         return value
 
     def _tell(self, message: str, *args: object) -> None:
         if not self._told:
             self._told = True
             _log.warning(message, *args)
+
+
+def _check_no_response(target: Target) -> None:
+    """Refuse a function that is annotated to return a response, which belongs to one request.
+
+    Raises:
+        UsageError: It is (code `snapshot-return-type`).
+    """
+    response = None
+    with suppress(Exception):  # an annotation that cannot be resolved here; values are checked, too
+        response = named_response(resolve_returns(target))
+    if response is not None:
+        raise UsageError(
+            f"{target.name!r}: snapshot() cannot keep the {response.__qualname__} that "
+            f"{name_of(target.fn)} returns: {_RESPONSE}",
+            code="snapshot-return-type",
+        )
+
+
+def _check_shareable(value: object) -> None:
+    """Refuse to keep a response itself.
+
+    Raises:
+        CodecError: The value is one, or holds one.
+    """
+    response = find_response(value)
+    if response is not None:
+        raise CodecError(f"it is a {type(response).__qualname__}: {_RESPONSE}")

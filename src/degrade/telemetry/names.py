@@ -143,7 +143,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "from": tuple(Phase),
     "to": tuple(Phase),
     "kind": tuple(f"rung_{kind}" for kind in RungKind),
-    "reason": ("budget", "pending", "backlog", "no-key", "outside", "encode", "void"),
+    "reason": ("budget", "pending", "backlog", "no-key", "outside", "encode", "refused", "void"),
     "result": tuple(Sharing),
 }
 """Labels that can only take these values; `flag` is the name of a declared flag."""

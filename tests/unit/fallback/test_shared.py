@@ -16,6 +16,7 @@ from degrade.core.words import Sharing
 from degrade.errors import StoreError
 from degrade.fallback import shared
 from degrade.fallback.base import Answer, Call, Target
+from degrade.fallback.budget import Account
 from degrade.fallback.memory import MemoryTier
 from degrade.fallback.rungs import snapshot
 from degrade.fallback.shared import SharedTier
@@ -35,6 +36,10 @@ class Story:
 
 def feed(user_id: str) -> list[Story]:
     return []
+
+
+def titles(user_id: str) -> tuple[str, ...]:
+    return ()
 
 
 def other_feed(user_id: str) -> list[Story]:
@@ -125,7 +130,7 @@ class TornShelf(Shelf):
 
 def keep_many(process: Process, count: int) -> None:
     for number in range(count):
-        process.memory.budget.spent(process.clock.monotonic(), -1.0)
+        process.memory.budget.spent(process.clock.monotonic(), -1.0, Account())
         process.keep([Story(number, [])], f"u{number}")
 
 
@@ -200,7 +205,7 @@ def test_nothing_that_was_voided_or_is_too_old_is_sent_again(one, shelf, clock):
 
 def test_it_is_sent_again_slowly_and_all_of_it_through_errors(one, shelf, clock):
     for number in range(120):
-        one.memory.budget.spent(clock.monotonic(), -1.0)
+        one.memory.budget.spent(clock.monotonic(), -1.0, Account())
         one.keep([Story(number, [])], f"u{number}")
     one.tier.send()
     shelf.bodies.clear()
@@ -249,14 +254,34 @@ def test_a_part_that_is_away_keeps_nothing_lost_from_the_others(clock):
     assert not one.tier.due()
 
 
-def test_what_was_found_is_decoded_once_and_shared(one, other):
+def test_all_who_wait_for_one_key_get_results_of_their_own(one, other):
+    one.keep([Story(1, ["a"])], "u1")
+    one.tier.send()
+    key = other.rung.keys.key(("u1",), {}, None)
+    _, found = other.tier.find(other.rung, key, after_s=0.0, within_s=0.02, told=lambda: None)
+    for _ in range(3):
+        answer = other.rung.serve_found(found, other.clock.monotonic())
+        assert answer == Answer([Story(1, ["a"])], 0.0)
+        answer.value[0].tags.append("spoiled")
+        answer.value.clear()
+    assert other.serve("u1") == Answer([Story(1, ["a"])], 0.0)
+
+
+def test_what_was_found_and_nobody_can_change_is_decoded_once_and_shared(shelf, clock):
+    one, other = (Process(shelf, clock, titles) for _ in range(2))
+    one.keep(("a", "b"), "u1")
+    one.tier.send()
+    found, served = other.find("u1"), other.serve("u1")
+    assert found == Answer(("a", "b"), 0.0)
+    assert found.value is served.value
+
+
+def test_what_was_found_is_shared_where_the_author_promises_that_nobody_changes_it(shelf, clock):
+    one, other = Process(shelf, clock), Process(shelf, clock, share=True)
     one.keep([Story(1, [])], "u1")
     one.tier.send()
-    found = other.find("u1")
-    assert found is not None
-    served = other.serve("u1")
-    assert served is not None
-    assert served.value is found.value
+    found, served = other.find("u1"), other.serve("u1")
+    assert found.value is served.value
 
 
 def test_a_transform_sees_what_was_found(one, shelf, clock):
@@ -511,7 +536,7 @@ def test_the_queue_is_bounded_in_bytes(one, monkeypatch):
 
 def test_many_are_sent_in_batches(one, shelf):
     for number in range(450):
-        one.memory.budget.spent(0.0, -1.0)
+        one.memory.budget.spent(0.0, -1.0, Account())
         one.keep([], f"u{number}")
     one.tier.send()
     assert shelf.batches == [200, 200, 50]

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
 
+import aiohttp.web
+import falcon
+import flask
 import pytest
+import starlette.responses
+from django.http import JsonResponse
+from pydantic import BaseModel, ConfigDict
 
 from degrade.clock import ManualClock
 from degrade.core.words import RungKind
@@ -125,15 +134,109 @@ def test_changing_a_result_after_it_was_returned_changes_nothing_served(clock: M
     assert bench.serve("u1") == Answer([Story(1, ["a"])], 0.0)
 
 
-def test_a_snapshot_is_decoded_once_and_shared(clock: ManualClock):
-    bench = Bench(clock)
-    bench.keep([Story(1, [])], "u1")
+class FrozenModel(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    tags: tuple[str, ...] = ()
+    more: Any = None
+
+
+@dataclass(frozen=True)
+class FrozenStory:
+    id: int
+    tags: tuple[str, ...] = ()
+    more: list[int] | None = None
+
+
+class Place(NamedTuple):
+    name: str
+    tags: tuple[str, ...]
+
+
+CHANGEABLE = [
+    (list[str], ["a"]),
+    (list[Story], [Story(1, ["a"])]),
+    (list[dict[str, str]], [{"title": "one"}]),
+    (dict[str, int], {"a": 1}),
+    (set[int], {1}),
+    (deque[int], deque([1])),
+    (Story, Story(1, [])),
+    (tuple[list[int], ...], ([1],)),
+    (tuple[Any, ...], (1, "a", [1])),
+    (FrozenModel, FrozenModel(id=1, more=[1])),
+    (FrozenStory, FrozenStory(1, more=[1])),
+    (tuple[FrozenStory, ...], (FrozenStory(1), FrozenStory(2, more=[1]))),
+]
+UNCHANGEABLE = [
+    (str, "a" * 50),
+    (Decimal, Decimal("1.5")),
+    (datetime, datetime(2024, 1, 1, tzinfo=UTC)),
+    (tuple[str, ...], ("a", "b")),
+    (frozenset[str], frozenset({"a"})),
+    (FrozenStory, FrozenStory(1, ("a",))),
+    (tuple[FrozenModel, ...], (FrozenModel(id=1, tags=("a",)), FrozenModel(id=2))),
+    (Place, Place("a", ("b",))),
+    (dict[str, int] | None, None),
+]
+
+
+def returning(kind: Any) -> Any:
+    def fn(user_id: str): ...
+
+    fn.__annotations__["return"] = kind
+    return fn
+
+
+@pytest.mark.parametrize(("kind", "value"), CHANGEABLE, ids=repr)
+def test_each_call_is_served_a_result_of_its_own_where_it_can_be_changed(
+    clock: ManualClock, kind: Any, value: Any
+):
+    bench = Bench(clock, returning(kind))
+    bench.keep(value, "u1")
+    (made,) = bench.rung.book.entries.values()
+    before = bench.tier.bytes
+    served = [bench.serve("u1") for _ in range(3)]
+    assert served == [Answer(value, 0.0)] * 3
+    assert len({id(answer.value) for answer in served if answer is not None}) == 3
+    assert made.value is UNDECODED
+    assert bench.tier.bytes == before
+
+
+@pytest.mark.parametrize(("kind", "value"), UNCHANGEABLE, ids=repr)
+def test_a_result_that_nobody_can_change_is_decoded_once_and_shared(
+    clock: ManualClock, kind: Any, value: Any
+):
+    bench = Bench(clock, returning(kind))
+    bench.keep(value, "u1")
     (made,) = bench.rung.book.entries.values()
     assert made.value is UNDECODED
     one, other = bench.serve("u1"), bench.serve("u1")
+    assert one == other == Answer(value, 0.0)
+    assert one.value is other.value is made.value
+
+
+def test_a_result_is_shared_where_the_author_promises_that_no_caller_changes_it(
+    clock: ManualClock,
+):
+    bench = Bench(clock, share=True)
+    bench.keep([Story(1, ["a"])], "u1")
+    one, other = bench.serve("u1"), bench.serve("u1")
     assert one is not None
     assert other is not None
-    assert one.value is other.value is made.value
+    assert one.value is other.value
+
+
+def test_a_transform_may_change_what_it_gets(clock: ManualClock):
+    def newest_first(stories: list[Story]) -> list[Story]:
+        stories.sort(key=lambda story: -story.id)
+        stories[0].tags.append("newest")
+        return stories
+
+    bench = Bench(clock, transform=newest_first)
+    bench.keep([Story(1, []), Story(2, [])], "u1")
+    for _ in range(3):
+        assert bench.serve("u1") == Answer([Story(2, ["newest"]), Story(1, [])], 0.0)
 
 
 def test_a_key_is_captured_again_only_when_it_is_due(clock: ManualClock):
@@ -208,6 +311,70 @@ def test_past_the_budget_captures_are_skipped_and_counted():
     assert bench.rung.skipped["budget"] == 200 - sum(kept)
     clock.advance(60)
     assert bench.keep([], "later")
+
+
+def keeps_nothing(bench: Bench, number: int) -> bool:
+    return bench.keep({"not": "a list"}, number)
+
+
+def test_a_function_whose_results_are_refused_ten_times_in_a_row_is_tried_once_a_minute(
+    clock: ManualClock,
+):
+    bench = Bench(clock)
+    for number in range(100):
+        assert not keeps_nothing(bench, number)
+    assert (bench.rung.skipped["encode"], bench.rung.skipped["refused"]) == (10, 90)
+    for number in range(600):
+        clock.advance(1)
+        assert not keeps_nothing(bench, number)
+    assert bench.rung.skipped["encode"] == 20
+    assert bench.rung.skipped["refused"] == 90 + 590
+
+
+def test_a_result_that_is_kept_ends_that(clock: ManualClock):
+    bench = Bench(clock)
+    for number in range(10):
+        keeps_nothing(bench, number)
+    assert not bench.keep([], "u1")
+    clock.advance(60)
+    assert bench.keep([], "u1")
+    assert bench.keep([], "u2")
+    for number in range(9):
+        keeps_nothing(bench, number)
+    assert bench.keep([], "u3")
+    assert bench.rung.skipped["refused"] == 1
+
+
+def test_a_trial_whose_call_fails_is_the_only_one_of_its_minute(clock: ManualClock):
+    bench = Bench(clock)
+    for number in range(10):
+        keeps_nothing(bench, number)
+    clock.advance(60)
+    assert bench.wanted("u1") is not None
+    assert bench.wanted("u2") is None
+    clock.advance(60)
+    assert bench.wanted("u2") is not None
+
+
+def test_what_is_refused_of_one_rung_says_nothing_of_another(clock: ManualClock):
+    one, other = Bench(clock), Bench(clock)
+    other.rung.attach(one.tier)
+    other.tier = one.tier
+    for number in range(20):
+        keeps_nothing(one, number)
+    assert other.keep([], "u1")
+
+
+def test_one_function_leaves_half_of_the_budget_to_another_that_waits():
+    clock = SlowClock()
+    greedy, other = Bench(clock), Bench(clock)
+    other.rung.attach(greedy.tier)
+    other.tier = greedy.tier
+    for number in range(3_000):
+        greedy.keep([], number)
+        other.keep([], number)
+    kept = [len(bench.rung.book.entries) for bench in (greedy, other)]
+    assert min(kept) > 0.4 * sum(kept)
 
 
 def test_a_result_that_cannot_be_encoded_is_skipped_counted_and_told_once(
@@ -318,6 +485,47 @@ def test_copy_false_keeps_the_object_itself_and_needs_no_annotation(clock: Manua
     answer = bench.serve("u1")
     assert answer is not None
     assert answer.value is value
+
+
+def of_flask() -> flask.Response:
+    with flask.Flask("shop").app_context():
+        return flask.jsonify(stories=[])
+
+
+RESPONSES = [
+    JsonResponse({}, charset="utf-8"), of_flask(), starlette.responses.JSONResponse({}),
+    aiohttp.web.Response(), falcon.Response(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("response", RESPONSES, ids=lambda value: type(value).__name__)
+def test_copy_false_keeps_no_response_and_says_once_what_to_do(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture, response: Any
+):
+    bench = Bench(clock, untyped, copy=False)
+    for value in (response, (response, 503), [response], {"page": response}):
+        assert not bench.keep(value, "u1")
+    assert bench.serve("u1") is None
+    assert bench.rung.skipped["encode"] == 4
+    assert not bench.rung.book.pending
+    (record,) = caplog.records
+    assert type(response).__name__ in record.getMessage()
+    assert "make the response from that" in record.getMessage()
+    assert bench.keep("data", "u1")
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("response", RESPONSES, ids=lambda value: type(value).__name__)
+def test_a_function_that_says_that_it_returns_a_response_is_refused(response: Any, copy: bool):
+    kind = type(response)
+    for returns in (kind, kind | None, tuple[kind, int], dict[str, list[kind]]):
+        with pytest.raises(UsageError, match=rf"'feed'.*{kind.__name__}.*from that") as caught:
+            snapshot(max_age="1h", copy=copy).bind(Target.of(returning(returns), "feed"))
+        assert caught.value.code == "snapshot-return-type"
+
+
+def test_copy_false_takes_a_function_whose_annotation_means_nothing(clock: ManualClock):
+    assert Bench(clock, returning("Nowhere"), copy=False).keep("data", "u1")
 
 
 def test_without_a_tier_nothing_is_wanted_captured_or_served(clock: ManualClock):

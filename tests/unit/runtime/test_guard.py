@@ -13,6 +13,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, model_serializer
 
 import degrade
 from degrade import (
@@ -28,6 +29,7 @@ from degrade import (
 )
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.runtime.guard import Guard
 from tests.unit.runtime.doing import (
     Boom,
     Sick,
@@ -440,6 +442,87 @@ def test_a_healthy_result_is_kept_wherever_its_rung_stands_and_however_its_key_i
         runtime.tick()
     control.hold("feed", "degraded", for_=None, reason="drill")
     assert feed("ana").lower() == "for ana at 1062"
+
+
+@pytest.mark.parametrize("settings", [{}, {"transform": list}], ids=str)
+@pytest.mark.parametrize("held", [True, False], ids=["held", "failing"])
+def test_what_page_code_does_to_a_served_result_reaches_no_other_caller(
+    runtime: Runtime, control: Control, held: bool, settings: dict[str, Any], guard
+):
+    fn = Sick([{"title": "one"}, {"title": "two"}])
+
+    def top(limit: int) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = fn()
+        return found
+
+    feed = guard(top, fallback=[snapshot(max_age="1h", everyone=True, **settings), default([])])
+
+    def view(user: str) -> list[str]:
+        with degrade.request(subject=user):
+            stories = run(feed, 2)
+            stories[0]["title"] += f" for {user}"
+            stories.insert(0, {"title": f"hello {user}"})
+            return [story["title"] for story in stories]
+
+    run(feed, 2)
+    runtime.tick()
+    fn.ill = True
+    if held:
+        control.hold("feed", "degraded", for_=None, reason="drill")
+    for user in ("ana", "ben", "cem"):
+        assert view(user) == [f"hello {user}", f"one for {user}", "two"]
+
+
+def test_what_nobody_can_change_is_answered_on_the_spot(
+    runtime: Runtime, control: Control, monkeypatch: pytest.MonkeyPatch
+):
+    @degradable("feed", fallback=[snapshot(max_age="1h"), default(())])
+    def feed(user: str) -> tuple[str, ...]:
+        return ("a", "b")
+
+    feed("ana")
+    runtime.tick()
+    control.hold("feed", "degraded", for_=None, reason="drill")
+    first = feed("ana")  # decodes it
+    monkeypatch.setattr(Guard, "call", None)  # the long way would break
+    assert feed("ana") is first
+
+
+def test_a_function_whose_results_can_never_be_kept_takes_no_snapshot_from_others(
+    runtime: Runtime, clock: ManualClock
+):
+    class Slow(BaseModel):
+        """Takes two milliseconds to encode, and comes back from JSON as something else."""
+
+        @model_serializer
+        def encode(self) -> dict[str, int]:
+            clock.advance(0.002)
+            return {"n": 1}
+
+    @degradable("noisy", fallback=[snapshot(max_age="1h"), default({})])
+    def noisy(n: int) -> dict[str, Any]:
+        return {"rows": Slow()}
+
+    @degradable("quiet", fallback=[snapshot(max_age="1h"), default([])])
+    def quiet(user: str) -> list[str]:
+        return ["x"]
+
+    asked = 0
+    for n in range(15_000):
+        noisy(n)
+        if n % 50 == 0:
+            asked += 1
+            quiet(f"user {n}")
+        clock.advance(0.002)
+        if n % 100 == 0:
+            runtime.tick()
+    runtime.tick()
+    kept = [len(book.entries) for book in runtime.tier.books() if book.flag == "quiet"]
+    assert kept == [asked]
+    skipped = {name: stats_of(runtime, name).captures_skipped for name in ("noisy", "quiet")}
+    assert skipped["noisy"]["encode"] == 10
+    assert skipped["noisy"]["refused"] == 15_000 - 10
+    assert not any(skipped["quiet"].values())
 
 
 def test_a_fallbacks_value_is_never_captured(

@@ -112,7 +112,7 @@ def test_none_serves_what_another_computed(
 def test_the_short_way_of_a_wrapper_reads_the_functions_own_snapshots(
     runtime: Runtime, control: Control, monkeypatch: pytest.MonkeyPatch
 ):
-    blue = declared(closure, "blue")
+    blue = declared(closure, "blue", share=True)
     blue("ana")
     runtime.tick()
     control.hold("feed", "degraded", for_=None, reason="drill")
