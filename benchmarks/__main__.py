@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks import calls, contenders, footprint, report
+from benchmarks import calls, contenders, copies, footprint, report
 
 PROCESSES = 5
 
@@ -68,6 +68,7 @@ def main() -> int:
         json.dump(measure_calls(), sys.stdout)
         return 0
     tables = in_processes()
+    copied = copies.measure()
     ticks = footprint.tick_of_many()  # first: a tick visits every flag that was ever declared
     figures = [
         footprint.memory_per_flag(),
@@ -75,7 +76,12 @@ def main() -> int:
         footprint.import_time(),
         *footprint.idle_cpu(),
     ]
-    result: dict[str, Any] = {"machine": report.machine(), "calls": tables, "footprint": figures}
+    result: dict[str, Any] = {
+        "machine": report.machine(),
+        "calls": tables,
+        "copies": copied,
+        "footprint": figures,
+    }
     report.write(result)
     print(report.markdown(result))
     missed = [

@@ -88,6 +88,19 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for title, rows in result["calls"].items():
         lines += [f"## {title}", "", *_calls_table(rows), "", *_note_of(rows)]
+    lines += [
+        "## What a copy costs",
+        "",
+        (
+            "A degraded call gives its caller an object that nobody else has, unless nobody can "
+            "change it. Processor time from the call to its answer, without collecting garbage:"
+        ),
+        "",
+        "| what is served | µs a call |",
+        "|---|---:|",
+        *(f"| {row['name']} | {row['us']:,.3g} |" for row in result["copies"]),
+        "",
+    ]
     lines += ["## Footprint", "", "| what | measured | budget | |", "|---|---:|---:|---|"]
     lines += [
         f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['budget']:g} {row['unit']} "
