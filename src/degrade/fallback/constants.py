@@ -206,7 +206,7 @@ class _Plan:
     def _read(self, at: int, value: Any) -> None:
         """Note which parts of a copy must be copies, too."""
         kind = type(value)
-        base: Any = native_base(kind)
+        base: Any = kind if kind in _COPIED else native_base(kind)
         if base in {list, deque}:
             self._patch(at, enumerate(base.__iter__(value)), kind)
         elif issubclass(kind, dict):

@@ -134,11 +134,7 @@ def _frozen_slots(kind: type) -> Slots | None:
         return []
     slots = slots_of(kind)
     if issubclass(kind, BaseModel):
-        frozen = (
-            bool(kind.model_config.get("frozen"))
-            and not kind.__private_attributes__
-            and kind.__setattr__ is BaseModel.__setattr__
-        )
+        frozen = bool(kind.model_config.get("frozen")) and kind.__setattr__ is BaseModel.__setattr__
         slots = [slot for slot in slots if slot.__name__ != "__pydantic_fields_set__"]
     else:  # of a subclass that is no dataclass itself, other attributes can be set
         params: Any = kind.__dict__.get("__dataclass_params__")

@@ -164,7 +164,7 @@ def default(value: Any, /) -> Rung[Any]:
             "that makes a new one for each call",
             code="bad-rung",
         )
-    if not callable(value) or is_response(value):
+    if not callable(value):
         return _Constant(copier(value))
     _check_function(value, "default")
     if is_coroutine_callable(value):

@@ -31,6 +31,7 @@ from django.utils.functional import lazystr
 from django.utils.safestring import SafeString
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, HttpUrl, PrivateAttr
+from pydantic_core import ArgsKwargs
 
 from degrade import default, degradable, simplified
 from degrade.errors import UsageError
@@ -333,7 +334,7 @@ REFUSED: list[Any] = [
     [Session()], {"a": (Session(),)}, FrozenPage(Session()), Slotted([Session()]), Holder(),
     {"lock": threading.Lock()}, Owner(), lazy(), marked(), {ById([1])}, {ById([1]): 1}, np.zeros(2),
     frozenset({ById([])}), ValueError("a"), memoryview(b"a"), types.MappingProxyType({}),
-    mock.NonCallableMock(), [io.StringIO("a")], [iter([1])],
+    mock.NonCallableMock(), ArgsKwargs((), {"a": []}), [io.StringIO("a")], [iter([1])],
 ]  # fmt: skip
 
 
