@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from degrade.fallback.canonical import stable_text
 from degrade.fallback.constants import copier
-from degrade.fallback.immutable import is_immutable
+from degrade.fallback.data import is_immutable
 
 
 @dataclass

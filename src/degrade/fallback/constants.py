@@ -20,6 +20,7 @@ from operator import call
 from types import (
     BuiltinFunctionType,
     FunctionType,
+    MemberDescriptorType,
     MethodDescriptorType,
     MethodType,
     MethodWrapperType,
@@ -32,14 +33,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from degrade.errors import UsageError
-from degrade.fallback.immutable import (
-    Slots,
-    filled,
-    is_atom,
-    is_immutable,
-    native_base,
-    slots_of,
-)
+from degrade.fallback.data import is_immutable, shape_of
 from degrade.fallback.responses import is_response
 
 __all__ = ("copier", "refuse_shared")
@@ -59,7 +53,11 @@ _SHARED = (
     WrapperDescriptorType, MethodWrapperType, partial,
 )  # fmt: skip
 
+_HEAP_TYPE = 1 << 9
+_IMMUTABLE_TYPE = 1 << 8
+
 _Made = list[Any]
+_Slots = list[MemberDescriptorType]
 
 
 class _UncopiedError(Exception):
@@ -116,8 +114,7 @@ class _Plan:
         self._items: list[tuple[int, Any, int]] = []
         self._parts: list[tuple[Callable[[Any, Any, Any], object], int, Any, int]] = []
         self._found: dict[int, int | None] = {}
-        self._known: dict[type, Slots | None] = {}
-        self._slots: dict[type, Slots] = {}
+        self._slots: dict[type, _Slots] = {}
         self._unread: list[tuple[int, Any]] = []
         self._value = value
         self._root = self._visit(value)
@@ -152,7 +149,8 @@ class _Plan:
 
         Builds are counted from -1 down, until all makes are known.
         """
-        if is_atom(value):
+        shape = shape_of(type(value))
+        if shape.atom is not None and shape.frozen:
             return None
         if id(value) not in self._found:
             self._found[id(value)] = self._place(value)
@@ -166,13 +164,13 @@ class _Plan:
             return self._make(value.copy, value)
         if is_response(value):
             raise _UncopiedError(value)
-        if issubclass(kind, _SHARED) or is_immutable(value, self._known):
+        if issubclass(kind, _SHARED) or is_immutable(value):
             return None
         if kind is frozenset:
             self._refuse_copies(value)
             return None
         if kind in self._slots or _is_data(kind):
-            slots = self._slots.setdefault(kind, slots_of(kind))
+            slots = self._slots.setdefault(kind, _slots_of(kind))
             return self._make(_remake(value, slots), value)
         if _is_stateless(value) or _is_single(value):
             return None
@@ -186,7 +184,7 @@ class _Plan:
 
     def _build(self, value: tuple[Any, ...]) -> int | None:
         kind: Any = type(value)
-        if getattr(value, "__dict__", None) or slots_of(kind):
+        if getattr(value, "__dict__", None) or _slots_of(kind):
             raise _UncopiedError(value)
         items = list(tuple.__iter__(value))
         parts = [self._visit(item) for item in items]
@@ -206,7 +204,7 @@ class _Plan:
     def _read(self, at: int, value: Any) -> None:
         """Note which parts of a copy must be copies, too."""
         kind = type(value)
-        base: Any = kind if kind in _COPIED else native_base(kind)
+        base: Any = kind if kind in _COPIED else _native_base(kind)
         if base in {list, deque}:
             self._patch(at, enumerate(base.__iter__(value)), kind)
         elif issubclass(kind, dict):
@@ -220,13 +218,13 @@ class _Plan:
             part = self._visit(item)
             if part is not None:
                 self._parts.append((_put_attribute, at, name, part))
-        for slot, item in filled(self._slots[kind], value):
+        for slot, item in _filled(self._slots[kind], value):
             part = self._visit(item)
             if part is not None:
                 self._parts.append((_put_slot, at, slot, part))
 
     def _patch(self, at: int, items: Iterable[tuple[Any, Any]], kind: type) -> None:
-        base: Any = native_base(kind)
+        base: Any = _native_base(kind)
         for key, item in items:
             part = self._visit(item)
             if part is None:
@@ -251,12 +249,12 @@ class _Plan:
             self._root = self._at(self._root)
         self._items = [(at, key, self._at(part)) for at, key, part in self._items]
         self._parts = [(put, at, key, self._at(part)) for put, at, key, part in self._parts]
-        self._found, self._known, self._unread = {}, {}, []  # as large as the constant
+        self._found, self._unread = {}, []  # as large as the constant
 
 
 def _is_data(kind: type) -> bool:
     """Whether all that instances are lies in their base, attributes and slots."""
-    base = native_base(kind)
+    base = _native_base(kind)
     return (
         base in _FILLED
         and _is_plain(kind)
@@ -269,13 +267,13 @@ def _is_data(kind: type) -> bool:
     )
 
 
-def _remake(value: Any, slots: Slots) -> Callable[[], Any]:
+def _remake(value: Any, slots: _Slots) -> Callable[[], Any]:
     """Return a function that makes a shallow copy of an instance."""
     kind = type(value)
-    base: Any = native_base(kind)
+    base: Any = _native_base(kind)
     new, fill = base.__new__, _FILLED[base]
     attributes = getattr(value, "__dict__", None)
-    kept = filled(slots, value)
+    kept = _filled(slots, value)
 
     def remake() -> Any:
         one = new(kind)
@@ -301,16 +299,16 @@ def _is_stateless(value: Any) -> bool:
     """Whether a value is nothing but itself, as the sentinel `object()` is."""
     kind = type(value)
     return (
-        native_base(kind) in {object, str, bytes, int, float, complex}
+        _native_base(kind) in {object, str, bytes, int, float, complex}
         and _is_plain(kind)
         and not getattr(value, "__dict__", None)
-        and not filled(slots_of(kind), value)
+        and not _filled(_slots_of(kind), value)
     )
 
 
 def _is_plain(kind: type) -> bool:
     """Whether an instance owns nothing else: no resource, and no state of another class in C."""
-    make: Any = native_base(kind).__new__
+    make: Any = _native_base(kind).__new__
     if hasattr(kind, "__del__"):
         return False
     try:
@@ -331,3 +329,35 @@ def _is_single(value: Any) -> bool:
         return isinstance(value.__reduce_ex__(4), str)
     except Exception:  # noqa: BLE001 - whatever the copying of a user's object raises
         return False
+
+
+def _native_base(kind: type) -> type:
+    """Return the class written in C that decides how instances lie in memory."""
+    return next(base for base in kind.__mro__ if not _is_of_python(base))
+
+
+def _slots_of(kind: type) -> _Slots:
+    """Return the descriptors of all slots of a class, also of inherited and private ones."""
+    return [
+        item
+        for base in kind.__mro__
+        if _is_of_python(base)
+        for item in vars(base).values()
+        if isinstance(item, MemberDescriptorType)
+    ]
+
+
+def _filled(slots: _Slots, item: object) -> list[tuple[MemberDescriptorType, Any]]:
+    """Return those slots of an instance that have a value, with it."""
+    found = []
+    for slot in slots:
+        try:
+            found.append((slot, slot.__get__(item)))
+        except AttributeError:  # never set
+            continue
+    return found
+
+
+def _is_of_python(kind: type) -> bool:
+    """Whether a class statement made a class, as far as its flags tell."""
+    return kind.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE

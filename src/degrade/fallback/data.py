@@ -65,6 +65,7 @@ _ATOMS: frozenset[type] = frozenset(
 DICTS: frozenset[type | None] = frozenset({dict, OrderedDict, defaultdict, Counter})
 """The builtin containers of keys and values."""
 
+_URLS = ("pydantic.networks", "pydantic_core._pydantic_core")
 _VIEWS: frozenset[type] = frozenset(map(type, ({}.keys(), {}.values(), {}.items())))
 _CONTAINERS = DICTS | _VIEWS | {list, tuple, set, frozenset, deque}
 _READING = ("__iter__", "__len__", "__getitem__")
@@ -173,6 +174,7 @@ def _shape(kind: Any) -> Shape:
         for name, item in vars(base).items()
         if isinstance(item, cached_property)
     )
+    slots = () if is_enum else tuple(_slots(kind, atom))
     once = _defines(kind, _ONCE if is_known else _STREAM)
     if is_enum:
         lazy = False
@@ -192,14 +194,15 @@ def _shape(kind: Any) -> Shape:
         container=container,
         record=is_record,
         derived=derived,
-        slots=() if is_enum else tuple(_slots(kind, atom)),
+        slots=slots,
         has_dict=has_dict,
         once=once,
         lazy=once or lazy,
         frozen=is_enum
-        or kind in _ATOMS
+        or (atom in _ATOMS and not has_dict and not slots)
         or (container in {tuple, frozenset} and not has_dict)
-        or (is_record and not container and not derived and _is_frozen(kind)),
+        or (is_record and not container and _is_frozen(kind))
+        or _is_url(kind),
     )
 
 
@@ -274,11 +277,27 @@ def _sort(parts: Callable[[], Iterable[Any]], below: dict[type, list[Any]]) -> i
 
 
 def _is_frozen(kind: type) -> bool:
-    """Whether instances of a dataclass or model refuse every assignment."""
+    """Whether instances of a dataclass or model refuse every assignment, and keep no answers."""
     if issubclass(kind, BaseModel):
-        return bool(kind.model_config.get("frozen")) and not kind.__private_attributes__
-    own = vars(kind).get("__dataclass_params__")
-    return own is not None and bool(own.frozen)
+        frozen = (
+            bool(kind.model_config.get("frozen"))
+            and not kind.__private_attributes__
+            and kind.__setattr__ is BaseModel.__setattr__
+        )
+    else:
+        own = vars(kind).get("__dataclass_params__")
+        frozen = own is not None and bool(own.frozen)
+    return frozen and not any(  # those of Django and werkzeug are not that of functools
+        part.__name__ == "cached_property"
+        for base in kind.__mro__
+        for item in vars(base).values()
+        for part in type(item).__mro__
+    )
+
+
+def _is_url(kind: type) -> bool:
+    """Whether this is one of pydantic's addresses, which derive from nothing and never change."""
+    return kind.__module__ in _URLS and kind.__qualname__.endswith(("Url", "Dsn"))
 
 
 def _slots(kind: type, atom: type | None) -> list[Callable[[Any], Any]]:

@@ -39,7 +39,7 @@ from degrade.fallback.base import (
 )
 from degrade.fallback.budget import Account
 from degrade.fallback.codecs import Codec, check_data
-from degrade.fallback.immutable import is_immutable
+from degrade.fallback.data import is_immutable
 from degrade.fallback.keys import Key, KeyMaker
 from degrade.fallback.memory import UNDECODED, Book, Capture, Entry, MemoryTier
 from degrade.fallback.responses import find_response, named_response

@@ -18,9 +18,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import django.utils.functional
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, PrivateAttr, RootModel, SecretStr
+import werkzeug.utils
+from markupsafe import Markup
+from pydantic import AnyUrl, BaseModel, ConfigDict, HttpUrl, PrivateAttr, RootModel, SecretStr
 from pydantic import dataclasses as pydantic_dataclasses
+from pydantic_core import ArgsKwargs
 
 from degrade.fallback.data import find_consumable, is_immutable, shape_of
 
@@ -88,6 +92,38 @@ class FrozenArticle(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     title: Any
+
+
+class InheritedArticle(FrozenArticle):
+    """Frozen as its base is."""
+
+
+class OpenArticle(FrozenArticle):
+    model_config = ConfigDict(extra="allow")
+
+
+class LenientArticle(FrozenArticle):
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
+
+@dataclass(frozen=True)
+class Numbers(list):  # type: ignore[type-arg]
+    """A list for all its frozen fields."""
+
+
+@dataclass(frozen=True)
+class OfDjango:
+    @django.utils.functional.cached_property
+    def words(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class OfWerkzeug:
+    @werkzeug.utils.cached_property
+    def words(self) -> list[str]:
+        return []
 
 
 class FrozenPrivate(FrozenArticle):
@@ -319,7 +355,8 @@ def test_a_class_is_described_without_calling_it():
     [
         None, 1, "a", b"a", date(2024, 1, 1), Path("a"), Colour.RED, Right.READ, (1, ("a",)),
         frozenset({(1,)}), Frozen("a"), FrozenSlotted((1,)), FrozenArticle(title=(Frozen(1),)),
-        range(3), UUID(int=1), ip_address("::1"), (),
+        range(3), UUID(int=1), ip_address("::1"), (), InheritedArticle(title=1), Markup("a"),
+        AnyUrl("https://a.example"), FrozenArticle(title=HttpUrl("https://a.example")),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -335,12 +372,21 @@ def test_what_nobody_can_change_is_immutable(value: object):
         Loosened(1), Article(title=1), FrozenArticle(title=[1]), FrozenPrivate(title=1),
         Remembering("a"), Point(1, [2]), object(), SimpleNamespace(), Price(1), threading.Lock(),
         lambda: 1, iter(()), type("Roomy", (Point,), {})(1), Words(), MappingProxyType({}),
+        OpenArticle(title=1), OpenArticle(title=1, more=1), LenientArticle(title=1), Numbers(),
+        OfDjango(), OfWerkzeug(), ArgsKwargs((), {}),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_somebody_could_change_is_not_immutable(value: object):
     assert not is_immutable(value)
     assert not is_immutable((1, value))
+
+
+def test_what_lies_beside_the_fields_counts_as_well():
+    frozen = Frozen("a")
+    assert is_immutable(frozen)
+    frozen.__dict__["more"] = []
+    assert not is_immutable(frozen)
 
 
 def test_a_named_tuple_and_an_enum_of_plain_values_are_immutable():
