@@ -58,7 +58,7 @@ def test_every_block_is_run_or_is_of_a_kind_that_cannot_be(page: Path):
 
 @each_page
 def test_every_comment_is_one_that_the_tests_understand(page: Path):
-    known = {"file", "prints", "exit", "not run", "defaults", "begin", "end"}
+    known = {"file", "prints", "exit", "not run", "defaults", "exceptions", "begin", "end"}
     assert {word.strip() for word in COMMENTS.findall(page.read_text())} <= known
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from degrade.runtime.outcomes import TABLE, Meaning
 from tests.docs.pages import ROOT
 
 POLICIES = ROOT / "docs" / "reference" / "policies.md"
@@ -62,6 +63,25 @@ def test_a_table_of_defaults_is_the_signature(path: str):
 def test_every_policy_and_the_settings_have_a_table():
     documented = {path.rpartition(".")[2] for path in _tables(POLICIES)}
     assert documented == {"SLA", "Recovery", "degradable", "snapshot", "simplified", "Settings"}
+
+
+def test_the_table_of_exceptions_is_that_of_the_code():
+    lines = POLICIES.read_text(encoding="utf-8").splitlines()
+    shown = {
+        (package.strip("`"), name): meaning
+        for package, names, meaning in _rows(lines[lines.index("<!-- exceptions -->") + 1 :])
+        for name in re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", names))
+    }
+    assert shown == {
+        (package, name): rule.value if isinstance(rule, Meaning) else rule.text
+        for package, rules in TABLE.items()
+        for name, rule in rules.items()
+    }
+
+
+def test_every_meaning_is_explained():
+    section = POLICIES.read_text(encoding="utf-8").partition("## What an exception means")[2]
+    assert set(Meaning) == set(re.findall(r"^\| \*([\w ]+)\* \|", section, re.MULTILINE))
 
 
 def _fixed() -> list[tuple[str, float, str]]:

@@ -19,6 +19,7 @@ __all__ = ("Block",)
 
 _CLASS_OF = {
     Outcome.FAILURE: CallClass.FAILED,
+    Outcome.TIMEOUT: CallClass.FAILED,
     Outcome.IGNORED: CallClass.IGNORED,
     Outcome.ABANDONED: CallClass.ABANDONED,
 }

@@ -184,7 +184,8 @@ def degradable(
         recovery: How it comes back.
         failures: Exceptions that count as failures, `Exception` by default.
         ignore: Exceptions, or a predicate, that pass through and count for nothing; by default
-            `PermissionError` and the 4xx exceptions of web frameworks.
+            `PermissionError` and the 4xx exceptions of web frameworks. Control flow of
+            frameworks (retries, redirects, exits) passes whatever is given.
         accept: Says of a result whether it is good; a rejected one counts as a failure.
         deadline: What the caller of a coroutine waits at most, then the ladder answers.
         late: What becomes of a coroutine past its deadline: `"cancel"`, or `"keep"` to let it

@@ -19,7 +19,7 @@ from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome
 from degrade.errors import ConfigError, DuplicateFlagError, UnknownFlagError, UsageError
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
-from degrade.runtime.outcomes import Errors, Ignore, outcome_of
+from degrade.runtime.outcomes import Errors, Ignore, is_countable, outcome_of
 from degrade.runtime.provenance import context
 from degrade.runtime.slot import current, existing
 from degrade.runtime.watch import RUN, Route, Watch
@@ -69,7 +69,8 @@ class Flag:
         recovery: How it comes back.
         failures: Exceptions that count as failures.
         ignore: Exceptions, or a predicate, that pass through untouched and count for nothing;
-            by default `PermissionError` and the 4xx exceptions of web frameworks.
+            by default `PermissionError` and the 4xx exceptions of web frameworks. Control flow
+            of frameworks (retries, redirects, exits) passes whatever is given.
 
     Raises:
         ConfigError: The name or another argument cannot be used (codes `bad-name`,
@@ -375,14 +376,20 @@ def _check_text(name: str, what: str, text: object) -> None:
 
 
 def _check_errors(name: str, what: str, errors: object) -> None:
-    kinds = errors if isinstance(errors, tuple) else (errors,)
+    kinds: tuple[Any, ...] = errors if isinstance(errors, tuple) else (errors,)
     if not kinds or not all(
-        isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
     ):
         raise ConfigError(
-            f"Flag({name!r}, {what}={errors!r}): give an Exception class or a tuple of them; "
-            "KeyboardInterrupt and its like are never counted"
+            f"Flag({name!r}, {what}={errors!r}): give an exception class or a tuple of them"
         )
+    for kind in kinds:
+        if not is_countable(kind):
+            raise ConfigError(
+                f"Flag({name!r}, {what}={errors!r}): leave out {kind.__name__}, which is or "
+                "includes what ends the caller (KeyboardInterrupt and its like): that is never "
+                "counted"
+            )
 
 
 def after_fork() -> None:

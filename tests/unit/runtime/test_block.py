@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from func_timeout import FunctionTimedOut
 
 import degrade
 from degrade import SLA, Flag, Recovery, Runtime, UsageError
@@ -83,7 +84,9 @@ def test_a_degraded_block_is_told_and_its_time_counts_for_nothing(
         (Boom("mine"), "failed", "failure"),
         (PermissionError("no"), "ignored", "ignored"),
         (KeyboardInterrupt(), "abandoned", "abandoned"),
-        (asyncio.CancelledError(), "abandoned", "abandoned"),
+        (GeneratorExit(), "abandoned", "abandoned"),
+        (asyncio.CancelledError(), "failed", "failure"),  # of a dependency: no task was cancelled
+        (FunctionTimedOut("late"), "failed", "timeout"),
     ],
 )
 @pytest.mark.parametrize("degraded", [False, True])
