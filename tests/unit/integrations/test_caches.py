@@ -72,6 +72,7 @@ def test_a_304_keeps_what_the_client_has_and_makes_it_ask_again(whole_once):
         ([], 304, False, "no-cache"),
         ([b"no-store"], 200, True, "no-store"),
         ([b"max-age=1", b"public, NO-STORE"], 200, True, "no-store"),
+        ([b"no-store", b"max-age=1"], 200, True, "no-store"),
         ([b" max-age=5 ,No-Store "], 304, True, "no-store"),
         ([b"must-understand, no-store, max-age=9"], 200, True, "no-store"),
         ([b"private, max-age=9"], 304, False, "private, no-cache"),
