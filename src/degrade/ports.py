@@ -326,6 +326,7 @@ class FlagStats(NamedTuple):
         captures_skipped: Captures not made, by reason.
         ladder: Kinds of the flag's rungs, in order; None when unknown.
         sharing: What came of snapshots on their way from and to the shared tier.
+        required: Without an answer of it the node is of no use.
     """
 
     name: str
@@ -350,6 +351,7 @@ class FlagStats(NamedTuple):
     captures_skipped: Mapping[str, int]
     ladder: tuple[RungKind, ...] | None = None
     sharing: Mapping[Sharing, int] = MappingProxyType({})
+    required: bool = False
 
 
 class StatsSource(Protocol):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
-from contextlib import contextmanager
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,6 +22,7 @@ from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import Change
 from degrade.runtime.provenance import subject
 from degrade.stores.memory import MemoryStore
+from tests.integration.serving import serving
 from tests.servers.waiting import until
 
 pytestmark = pytest.mark.real
@@ -51,7 +49,7 @@ async def analytics(user: str) -> str:
     return user
 
 
-@degradable("asgi.checkout")
+@degradable("asgi.checkout", required=True)
 async def checkout() -> str:
     return "paid"
 
@@ -134,6 +132,15 @@ class Service:
     def get(self, path):
         return httpx.get(self.url + path)
 
+    def health(self, status):
+        """Return the health once it has a status: a page is as old as a second."""
+
+        def reached():
+            response = self.get("/degrade/health")
+            return response if response.json()["status"] == status else None
+
+        return until(reached, every_s=0.05, what=f"a health of {status}")
+
     def feeds(self, users):
         async def main():
             async with httpx.AsyncClient(base_url=self.url) as client:
@@ -142,25 +149,6 @@ class Service:
                 )
 
         return dict(zip(users, asyncio.run(main()), strict=True))
-
-
-@contextmanager
-def serving(app):
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        end = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(0.005)
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -303,11 +291,11 @@ def test_within_a_framework_refusals_and_marks_are_the_same(service):
 def test_health_follows_the_flags(service):
     service.feeds(USERS[:1])
     service.get("/checkout")
-    healthy = service.get("/degrade/health")
+    healthy = service.health("pass")
     service.hold(ranking="degraded")
-    degraded = service.get("/degrade/health")
+    degraded = service.health("warn")
     service.hold(checkout="degraded")
-    failing = service.get("/degrade/health")
+    failing = service.health("fail")
 
     assert (healthy.status_code, healthy.json()["status"]) == (200, "pass")
     assert (degraded.status_code, degraded.json()["status"]) == (200, "warn")

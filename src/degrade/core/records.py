@@ -173,7 +173,11 @@ class Event(_Record):
 
 
 class FlagInfo(_Record):
-    """What a declaration says of a flag, for operators who cannot see the code."""
+    """What a declaration says of a flag, for operators who cannot see the code.
+
+    Attributes:
+        required: Without an answer of it the node is of no use, so its health is `fail`.
+    """
 
     name: str
     level: int | None = None
@@ -181,6 +185,7 @@ class FlagInfo(_Record):
     message: str | None = None
     sla: str | None = None
     where: str = ""
+    required: bool = False
 
 
 class FlagReport(_Record):

@@ -11,6 +11,9 @@ time. An answer without a snapshot has neither. `Degraded` is a structured list 
 member for every flag and rung, in the order of serving, each with its oldest age. A name that is a
 token stands as it is; any other is a string in which all but printable ASCII is percent-encoded.
 
+A 204 has no content of any age, so it has `Degraded` alone. A 304 has none of the three: a cache
+would write them into what it has stored, which may be whole (RFC 9111 3.2).
+
 Invariant: every value is printable ASCII, parses as a structured field, and is at most
 `MOST_BYTES` long; what does not fit is counted by a last member `*;more=N`.
 """
@@ -21,26 +24,27 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from degrade.integrations.caches import NOT_MODIFIED, Header
 from degrade.runtime.provenance import Served
 
 __all__ = ("MOST_BYTES", "Header", "degraded", "mark")
 
-Header = tuple[bytes, bytes]
-
 MOST_BYTES: Final = 2_048
 """Length of a `Degraded` value; proxies refuse 4 to 8 kB of headers together."""
 
+_NO_CONTENT: Final = frozenset({204, 205})
 _MOST_AGE_S: Final = 2**31 - 1  # RFC 9111 1.2.2: a cache counts no further
 _TOKEN: Final = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 _AGE: Final = re.compile(rb"[0-9]{1,10}")
 
 
-def mark(headers: Iterable[Header], served: Sequence[Served]) -> list[Header]:
+def mark(headers: Iterable[Header], served: Sequence[Served], *, status: int = 200) -> list[Header]:
     """Return the headers of a response with those that mark what was served.
 
     Args:
         headers: As the application set them, names in any case.
         served: The degraded answers that went into the response.
+        status: Of the response.
 
     Guarantees:
         The application's own headers stay, in order, but an `Age`: the older one counts. Members
@@ -51,10 +55,10 @@ def mark(headers: Iterable[Header], served: Sequence[Served]) -> list[Header]:
         Linear in the number of answers; no I/O.
     """
     marked = list(headers)
-    if not served:
+    if not served or status == NOT_MODIFIED:
         return marked
     aged = [answer for answer in served if answer.age_s is not None]
-    if aged:
+    if aged and status not in _NO_CONTENT:
         oldest = max(aged, key=_age_s)
         ages = [_age_s(oldest)]
         for header in [each for each in marked if each[0].lower() == b"age"]:

@@ -1,8 +1,8 @@
 """The health of a node as health+json (draft-inadarei-api-health-check-06), of three values.
 
     pass  200   every flag is normal
-    warn  200   a flag is degraded and its ladder answers: a load balancer must keep the node
-    fail  503   a flag runs no call at all, and no rung of its ladder can answer
+    warn  200   a flag is degraded: a load balancer must keep the node, which serves the rest
+    fail  503   a flag that is declared `required` runs no call, and no rung of it can answer
 
 Health is often open to the network, so it says what is degraded and since when, but not why:
 reasons, owners and verdicts are for `degrade why`.
@@ -19,27 +19,35 @@ from degrade.core.ladder import choose
 from degrade.core.words import Mode
 from degrade.ports import FlagStats, StatsSource
 
-__all__ = ("CONTENT_TYPE", "Status", "flag_status", "health")
+__all__ = ("CONTENT_TYPE", "MAX_LISTED", "Status", "flag_status", "health")
 
 Status = Literal["pass", "warn", "fail"]
 
+_Judged = tuple[Status, FlagStats]
+
 CONTENT_TYPE: Final = "application/health+json"
+
+MAX_LISTED: Final = 100
+"""Flags in a body, those in trouble first: it is read every few seconds."""
+
+_RANK: Final[dict[Status, int]] = {"fail": 0, "warn": 1, "pass": 2}
 
 
 def health(source: StatsSource) -> tuple[int, bytes]:
     """Return the HTTP status and the body of a health answer.
 
     Guarantees:
-        The body is ASCII; names and messages of flags are data of its JSON and nothing else.
+        The body is ASCII; names and messages of flags are data of its JSON and nothing else. It
+        lists at most 100 flags, those first that are not normal, and counts the rest.
 
     Cost:
         Linear in the number of flags; no I/O.
     """
-    flags = source.stats()
-    statuses: list[Status] = [flag_status(flag) for flag in flags]
-    status = _worst(statuses)
+    judged: list[_Judged] = [(flag_status(flag), flag) for flag in source.stats()]
+    judged.sort(key=lambda pair: _RANK[pair[0]])
+    status: Status = judged[0][0] if judged else "pass"
     checks: dict[str, list[dict[str, Any]]] = {}
-    for flag, each in zip(flags, statuses, strict=True):
+    for each, flag in judged[:MAX_LISTED]:
         checks[f"{_component(flag.name)}:mode"] = [_check(flag, each)]
     age_s = source.state_age_s()
     if age_s is not None:
@@ -47,8 +55,10 @@ def health(source: StatsSource) -> tuple[int, bytes]:
             {"componentType": "datastore", "observedValue": round(age_s, 3), "observedUnit": "s"}
         ]
     body: dict[str, Any] = {"status": status, "checks": checks}
+    if len(judged) > MAX_LISTED:
+        body["degrade:flags-not-listed"] = len(judged) - MAX_LISTED
     if status != "pass":
-        body["output"] = _output(flags, statuses)
+        body["output"] = _output(judged)
     return 503 if status == "fail" else 200, json.dumps(body).encode()
 
 
@@ -57,15 +67,14 @@ def flag_status(flag: FlagStats) -> Status:
     if flag.mode is Mode.NORMAL:
         return "pass"
     runs_none = flag.mode is Mode.OFF or flag.dial >= 1
-    if runs_none and flag.ladder is not None and not choose(flag.ladder, flag.mode):
+    if (
+        flag.required
+        and runs_none
+        and flag.ladder is not None
+        and not choose(flag.ladder, flag.mode)
+    ):
         return "fail"
     return "warn"
-
-
-def _worst(statuses: Sequence[Status]) -> Status:
-    if "fail" in statuses:
-        return "fail"
-    return "warn" if "warn" in statuses else "pass"
 
 
 def _component(name: str) -> str:
@@ -94,10 +103,8 @@ def _check(flag: FlagStats, status: Status) -> dict[str, Any]:
     return check
 
 
-def _output(flags: Sequence[FlagStats], statuses: Sequence[Status]) -> str:
+def _output(judged: Sequence[_Judged]) -> str:
     words = {"warn": "degraded", "fail": "without an answer"}
-    return ", ".join(
-        f"{flag.name} is {words[status]}"
-        for flag, status in zip(flags, statuses, strict=True)
-        if status != "pass"
-    )
+    told = [f"{flag.name} is {words[status]}" for status, flag in judged if status != "pass"]
+    more = len(told) - MAX_LISTED
+    return ", ".join(told[:MAX_LISTED]) + (f", and {more} more" if more > 0 else "")

@@ -116,6 +116,7 @@ class Options(TypedDict, total=False):
     level: int | None
     owner: str | None
     message: str | None
+    required: bool
     recovery: Recovery | None
     failures: Errors | None
     ignore: Ignore | None
@@ -163,6 +164,7 @@ def degradable(
     level: int | None = None,
     owner: str | None = None,
     message: str | None = None,
+    required: bool = False,
     recovery: Recovery | None = None,
     failures: Errors | None = None,
     ignore: Ignore | None = None,
@@ -174,13 +176,15 @@ def degradable(
 
     Args:
         name: The flag's name, or a `Flag` declared before, which then has the properties
-            `sla`, `level`, `owner`, `message`, `recovery`, `failures` and `ignore` already.
+            `sla`, `level`, `owner`, `message`, `required`, `recovery`, `failures` and `ignore`
+            already.
         sla: The limits that its calls must keep.
         fallback: The ladder: rungs in order (`simplified`, `snapshot`, `default`, `omit`), or
             one; a bare function is `simplified`.
         level: How much users lose: 3 (hardly notice) to 1 (emergency only).
         owner: Who answers for it.
         message: What users may be told.
+        required: Without an answer of it the process is of no use: its health is `fail` then.
         recovery: How it comes back.
         failures: Exceptions that count as failures, `Exception` by default.
         ignore: Exceptions, or a predicate, that pass through and count for nothing; by default
@@ -223,7 +227,7 @@ def degradable(
         raise ConfigError("deadline=0: a deadline must be above zero")
     given = {
         "sla": sla, "level": level, "owner": owner, "message": message,
-        "recovery": recovery, "failures": failures, "ignore": ignore,
+        "required": required or None, "recovery": recovery, "failures": failures, "ignore": ignore,
     }  # fmt: skip
     properties = {key: value for key, value in given.items() if value is not None}
     if isinstance(name, Flag):

@@ -86,6 +86,7 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
         captures_skipped=skipped,
         ladder=max((guard.kinds for guard in flag.guards), key=len, default=None),
         sharing=sharing,
+        required=flag.required,
     )
 
 

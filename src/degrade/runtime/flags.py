@@ -66,6 +66,7 @@ class Flag:
             degraded in bulk.
         owner: Who answers for it: a team, a channel.
         message: What users may be told while it is degraded.
+        required: Without an answer of it the process is of no use: its health is `fail` then.
         recovery: How it comes back.
         failures: Exceptions that count as failures.
         ignore: Exceptions, or a predicate, that pass through untouched and count for nothing;
@@ -95,6 +96,7 @@ class Flag:
         "owner",
         "place",
         "recovery",
+        "required",
         "sla",
     )
 
@@ -106,6 +108,7 @@ class Flag:
         level: int | None = None,
         owner: str | None = None,
         message: str | None = None,
+        required: bool = False,
         recovery: Recovery | None = None,
         failures: Errors = Exception,
         ignore: Ignore | None = None,
@@ -126,6 +129,8 @@ class Flag:
             raise ConfigError(f"Flag({name!r}, recovery={recovery!r}): give a Recovery(...)")
         _check_text(name, "owner", owner)
         _check_text(name, "message", message)
+        if not isinstance(required, bool):
+            raise ConfigError(f"Flag({name!r}, required={required!r}): give True or False")
         _check_errors(name, "failures", failures)
         if ignore is not None and (isinstance(ignore, (type, tuple)) or not callable(ignore)):
             _check_errors(name, "ignore", ignore)
@@ -134,6 +139,7 @@ class Flag:
         self.level = level
         self.owner = owner
         self.message = message
+        self.required = required
         self.recovery = recovery or _RECOVERY
         self.failures = failures
         self.ignore = ignore
@@ -193,6 +199,7 @@ class Flag:
             message=self.message,
             sla=None if self.sla is None else str(self.sla),
             where=f"{self.place[0]}:{self.place[2]}",
+            required=self.required,
         )
 
     def guarded_by(self, guard: Guard) -> None:

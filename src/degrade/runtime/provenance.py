@@ -116,21 +116,22 @@ class _Around:
 
     Attributes:
         around: The context around it.
+        branched: A degraded branch was taken inside.
         notes: The newest notes.
     """
 
-    __slots__ = ("_branched", "_token", "around", "notes")
+    __slots__ = ("_token", "around", "branched", "notes")
 
     def __init__(self, around: Context | None) -> None:
         self.around = around
         self.notes: deque[Note] = deque((), MOST_NOTES)  # noqa: RUF037 - half the cost of a keyword, for every request
-        self._branched = False
+        self.branched = False
         self._token: Token[Context | None] | None = None
 
     @property
     def tainted(self) -> bool:
         """Whether a degraded answer went into what is made here, or a degraded branch was taken."""
-        return self._branched or any(not note[0].side_effect for note in self.notes.copy())
+        return self.branched or any(not note[0].side_effect for note in self.notes.copy())
 
     def aside(self, note: Note) -> None:
         """Take the note of a side effect that was skipped: what is made here stays whole."""
@@ -143,7 +144,7 @@ class _Around:
 
     def branch(self) -> None:
         """Mark what is made here as incomplete: a degraded branch was taken."""
-        self._branched = True
+        self.branched = True
         if self.around is not None:
             self.around.branch()
 

@@ -33,7 +33,7 @@ from degrade.core.words import CallClass, Mode, Outcome, Phase, Sharing
 from degrade.ports import FlagStats, StatsSource
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 
-__all__ = ("FlagCollector", "alone", "register", "scrape")
+__all__ = ("FlagCollector", "alone", "format_of", "register", "scrape")
 
 log = logging.getLogger("degrade.telemetry")
 
@@ -97,6 +97,11 @@ def alone(source: StatsSource) -> CollectorRegistry:
     registry = CollectorRegistry()
     register(source, registry)
     return registry
+
+
+def format_of(accept: str) -> str:
+    """Return the content type that a scrape has for an `Accept`; also an `Accept` for the same."""
+    return choose_encoder(accept)[1]
 
 
 def scrape(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from degrade.core.records import ControlState, Hold
+from degrade.core.records import ControlState, FlagInfo, Hold
 from degrade.core.words import HoldMode
 
 HOLD = Hold(mode=HoldMode.OFF, actor="ana", reason="bad model", at=1.0)
@@ -25,3 +25,8 @@ def test_a_record_but_for_something_is_its_copy_with_that(record, changes):
     assert made.model_fields_set == copied.model_fields_set
     assert made.model_dump_json() == copied.model_dump_json()
     assert record.model_dump() == before
+
+
+def test_a_declaration_of_before_it_could_be_required_is_read_as_not_required():
+    stored = '{"v":1,"name":"feed","level":2,"owner":null,"message":null,"sla":null,"where":"m:f"}'
+    assert FlagInfo.model_validate_json(stored).required is False

@@ -9,19 +9,25 @@ import subprocess
 import sys
 
 import pytest
+import trio
 from prometheus_client import CollectorRegistry, Counter
 
-from degrade import Runtime
+from degrade import Flag, Runtime
+from degrade.control import Control
 from degrade.core.words import Mode, RungKind
 from degrade.errors import ConfigError, StoreError, UnavailableError
 from degrade.integrations.asgi import DegradeMiddleware
-from degrade.runtime.provenance import Stamp, context, subject
+from degrade.runtime.provenance import Stamp, context, served, subject
 from degrade.stores.memory import MemoryStore
 from tests.unit.integrations.figures import Figures, flag
 
 
 def http(path="/feed", method="GET", **more):
     return {"type": "http", "method": method, "path": path, "root_path": "", "headers": [], **more}
+
+
+def websocket(**more):
+    return {"type": "websocket", "path": "/degrade/health", "headers": [], **more}
 
 
 def serve(flag_name="feed.ranking", rung=RungKind.SNAPSHOT, age_s=312.0):
@@ -100,6 +106,7 @@ def test_a_degraded_answer_is_marked():
         "age": "312",
         "cache-status": "degrade;hit;ttl=-312;detail=stale-fallback",
         "degraded": "feed.ranking;rung=snapshot;age=312",
+        "cache-control": "private, no-cache",
     }
 
 
@@ -115,7 +122,9 @@ def test_a_response_without_headers_can_be_marked():
         await send({"type": "http.response.start", "status": 204})
         await send({"type": "http.response.body"})
 
-    assert ask(DegradeMiddleware(app)).headers == {"degraded": "feed.ranking;rung=omit"}
+    assert ask(DegradeMiddleware(app)).headers == {
+        "degraded": "feed.ranking;rung=omit", "cache-control": "no-store",
+    }  # fmt: skip
 
 
 def test_a_stream_is_marked_with_what_was_served_before_it_began_and_is_not_held_back():
@@ -132,7 +141,7 @@ def test_a_stream_is_marked_with_what_was_served_before_it_began_and_is_not_held
 
     asyncio.run(DegradeMiddleware(app)(http(), receive, response.send))
 
-    assert response.headers == {"degraded": "before;rung=omit"}
+    assert response.headers["degraded"] == "before;rung=omit"
     assert response.body == b"012"
     assert on_the_wire == [2, 3, 4]
 
@@ -204,6 +213,23 @@ def test_mounted_twice_the_outer_subject_counts():
     inner = DegradeMiddleware(whose(seen))
     ask(DegradeMiddleware(inner, subject=lambda _scope: "ana"))
     assert seen == ["ana"]
+
+
+@pytest.mark.parametrize("make", [http, websocket], ids=["http", "websocket"])
+def test_mounted_twice_the_inner_subject_names_the_request(make):
+    seen = []
+    inner = DegradeMiddleware(whose(seen), subject=lambda _scope: "ben")
+    for outer in (None, lambda _scope: "ana", lambda _scope: None):
+        ask(DegradeMiddleware(inner, subject=outer), make())
+    assert seen == ["ben"] * 3
+
+
+def test_mounted_twice_a_subject_that_cannot_be_read_is_shared_with_nobody(caplog):
+    seen = []
+    inner = DegradeMiddleware(whose(seen), subject=lambda scope: scope["user"])
+    for _ in range(2):
+        ask(DegradeMiddleware(inner, subject=lambda _scope: "ana"))
+    assert len({*seen, "ana", None}) == 4
 
 
 def test_a_request_without_a_subject_is_anonymous():
@@ -319,7 +345,48 @@ def test_any_other_exception_passes_untouched():
 # ---------------------------------------------------------------------- other protocols
 
 
-@pytest.mark.parametrize("kind", ["websocket", "lifespan"])
+def test_a_websocket_is_a_request_whose_messages_are_left_alone():
+    seen, messages = [], []
+
+    async def app(scope, receive, send):
+        seen.append(subject())
+        serve()
+        for message in messages:
+            await send(message)
+        seen.append(len(served()))
+
+    messages += [
+        {"type": "websocket.accept", "headers": [(b"a", b"b")]},
+        {"type": "websocket.send", "text": "news"},
+        {"type": "websocket.close"},
+    ]
+    middleware = DegradeMiddleware(app, metrics_path="/metrics", subject=lambda s: s["user"])
+    response = ask(middleware, websocket(user="ana"))
+    assert response.messages == messages
+    assert seen == ["ana", 1]
+
+
+def test_a_refused_websocket_is_a_response_and_marked():
+    async def app(scope, receive, send):
+        serve(rung=RungKind.DEFAULT, age_s=None)
+        start = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"no"})
+
+    response = ask(DegradeMiddleware(app), websocket())
+    assert response.headers == {
+        "degraded": "feed.ranking;rung=default", "cache-control": "no-store",
+    }  # fmt: skip
+
+
+def test_what_a_websocket_raises_is_left_to_the_server():
+    error = unavailable()
+    with pytest.raises(UnavailableError) as caught:
+        ask(DegradeMiddleware(refuse(error)), websocket())
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "something new"])
 def test_other_protocols_pass_through_untouched(kind):
     seen = []
 
@@ -379,6 +446,18 @@ def test_a_store_that_is_away_delays_the_start_and_does_not_refuse_it(caplog):
     assert caplog.messages[-1] == "the store was not read within 20ms; starting all the same"
 
 
+def test_the_start_waits_on_another_loop_than_asyncios_too():
+    heard = []
+
+    async def send(message):
+        heard.append(runtime.orders.known)
+
+    with Runtime() as runtime:
+        middleware = DegradeMiddleware(starting, runtime=runtime, ready="10s")
+        trio.run(middleware, {"type": "lifespan"}, receive, send)
+    assert heard[0] is True
+
+
 def test_the_start_waits_for_nothing_without_ready():
     with Runtime() as runtime:
         assert start(runtime, ready=None)[0] == ("lifespan.startup.complete", False)
@@ -418,7 +497,7 @@ def test_health_is_served():
 
 
 def test_health_fails_when_nothing_can_answer():
-    figures = Figures(flag(mode=Mode.OFF, dial=1.0, ladder=()))
+    figures = Figures(flag(mode=Mode.OFF, dial=1.0, ladder=(), required=True))
     response = ask(DegradeMiddleware(healthy_app, runtime=figures), http("/degrade/health"))
     assert (response.status, json.loads(response.body)["status"]) == (503, "fail")
 
@@ -445,6 +524,37 @@ def test_health_answers_questions_only():
 
     assert (post.status, post.headers["allow"]) == (405, "GET, HEAD")
     assert (head.status, head.body) == (200, b"")
+
+
+def test_pages_are_made_once_a_second_for_all(clock):
+    figures = Figures(flag())
+    middleware = DegradeMiddleware(
+        healthy_app, metrics_path="/metrics", runtime=figures, clock=clock
+    )
+
+    def seen():
+        health, metrics = (ask(middleware, http(path)) for path in ("/degrade/health", "/metrics"))
+        return json.loads(health.body)["status"], b'mode="degraded"} 1.0' in metrics.body
+
+    assert seen() == ("pass", False)
+    figures.flags = (flag(mode=Mode.DEGRADED, dial=1.0),)
+    clock.advance(0.99)
+    assert seen() == ("pass", False)
+    clock.advance(0.02)
+    assert seen() == ("warn", True)
+
+
+def test_the_pages_of_another_runtime_are_shown_at_once(clock, forget_flags):
+    Flag("feed.ranking")
+    middleware = DegradeMiddleware(healthy_app, clock=clock)
+    statuses = []
+    for mode in ("observe", "degraded"):
+        with Runtime(clock=clock, threads="manual") as runtime:
+            control = Control(runtime.store, actor="ana", clock=clock)
+            control.hold("feed.ranking", mode, for_=None, reason="drill")
+            body = ask(middleware, http("/degrade/health")).body
+            statuses.append(json.loads(body)["status"])
+    assert statuses == ["pass", "warn"]
 
 
 class Broken(Figures):

@@ -101,6 +101,17 @@ def test_a_snapshot_after_a_failed_call_says_that_the_function_was_asked():
     assert one(headers, b"cache-status") == "degrade;fwd=stale;ttl=-312;detail=stale-on-error"
 
 
+@pytest.mark.parametrize("status", [204, 205])
+def test_an_answer_without_content_has_no_age(status):
+    headers = mark([(b"age", b"7")], [answer()], status=status)
+    assert headers == [(b"age", b"7"), (b"degraded", b"feed.ranking;rung=snapshot;age=312")]
+
+
+def test_a_304_has_no_mark_because_caches_would_write_it_into_what_they_have():
+    headers = [(b"etag", b'"v1"')]
+    assert mark(headers, [answer(), answer("a", RungKind.DEFAULT, None)], status=304) == headers
+
+
 def test_the_oldest_snapshot_decides():
     headers = mark([], [answer("a", age_s=5.0), answer("b", age_s=90.0, since=None), answer("a")])
 

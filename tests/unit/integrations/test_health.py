@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degrade.core.words import Mode, Phase, RungKind
-from degrade.integrations.health import health
+from degrade.integrations.health import MAX_LISTED, health
 from tests.unit.integrations.figures import Figures, flag
 
 DEGRADED = {
@@ -69,13 +69,42 @@ def test_a_degraded_flag_warns_and_keeps_the_node_in_service():
         ({"phase": Phase.DEGRADED}, (), 200, "pass"),  # muted by `observe`, or exempt by `normal`
     ],
 )
-def test_only_a_flag_that_nobody_can_answer_fails(changes, ladder, code, status):
-    found, body = ask(Figures(flag(**changes, ladder=ladder), flag(name="other", **DEGRADED)))
-    alone, body_alone = ask(Figures(flag(**changes, ladder=ladder)))
+def test_only_a_required_flag_that_nobody_can_answer_fails(changes, ladder, code, status):
+    required = flag(**changes, ladder=ladder, required=True)
+    found, body = ask(Figures(flag(name="other", **DEGRADED), required))
+    alone, body_alone = ask(Figures(required))
 
     assert (alone, body_alone["status"]) == (code, status)
     assert found == code
     assert body["status"] == ("fail" if status == "fail" else "warn")
+
+
+@pytest.mark.parametrize("changes", [DEGRADED, OFF])
+def test_a_flag_that_is_not_required_never_takes_a_node_out_of_service(changes):
+    code, body = ask(Figures(flag(**changes, ladder=())))
+    assert (code, body["status"]) == (200, "warn")
+
+
+def test_a_large_application_lists_a_hundred_flags_those_in_trouble_first():
+    flags = [flag(name=f"f{n}") for n in range(300)]
+    flags[200:] = [each._replace(mode=Mode.DEGRADED, dial=1.0) for each in flags[200:]]
+    flags[299] = flags[299]._replace(required=True, ladder=())
+    code, body = ask(Figures(*flags))
+    assert (code, body["status"]) == (503, "fail")
+    listed = [check["componentId"] for (check,) in body["checks"].values()]
+    assert listed == ["f299", *(f"f{n}" for n in range(200, 299))]
+    assert body["degrade:flags-not-listed"] == 200
+    assert body["output"].endswith("f298 is degraded")
+
+
+def test_of_hundreds_in_trouble_the_rest_is_counted():
+    flags = [flag(name=f"f{n}", **DEGRADED) for n in range(250)]
+    _, body = ask(Figures(*flags))
+    assert len(body["checks"]) == MAX_LISTED
+    assert body["output"].endswith("f99 is degraded, and 150 more")
+    _, body = ask(Figures(*flags[:MAX_LISTED]))
+    assert "degrade:flags-not-listed" not in body
+    assert body["output"].endswith("f99 is degraded")
 
 
 def test_the_age_of_the_state_is_shown_once_it_was_read():

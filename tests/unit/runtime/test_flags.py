@@ -414,3 +414,19 @@ def test_what_breaks_while_the_runtime_is_made_never_reaches_a_call(
     finally:
         if slot.existing() is not None:
             slot.current().close()
+
+
+def test_what_is_required_is_told_to_operators_and_to_health(runtime: Runtime):
+    required = Flag("checkout", required=True)
+    degradable("feed", required=False)(lambda: "full")
+    assert required.info().required
+    assert not flag("feed").info().required
+    assert {each.name: each.required for each in runtime.stats()} == {
+        "checkout": True, "feed": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [None, 1, "yes"])
+def test_required_is_said_by_true(bad: object):
+    with pytest.raises(ConfigError, match="required="):
+        Flag("checkout", required=bad)  # type: ignore[arg-type]
