@@ -1,15 +1,15 @@
-"""The record of one answer, as the load writes it and the checks read it."""
+"""The record of one answer, as the load or a feed process writes it and the checks read it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from examples.news_feed.classify import Kind, Looks, Says
 
-__all__ = ("Answer", "read")
+__all__ = ("Answer", "read", "read_after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,21 @@ def read(path: Path) -> Iterator[Answer]:
                 looks=Looks(kind=Kind(kind), nonce=nonce, viewed=viewed, problem=problem),
                 says=None if says is None else _says(*says),
             )  # fmt: skip
+
+
+def read_after(path: Path, visits: Sequence[Answer]) -> list[Answer]:
+    """Return the records of the load, which has not seen what the ranker answered to visitors.
+
+    A nonce that a visitor got first is a former one, also where the stories of the snapshot happen
+    to be in the order of their scores.
+    """
+    former = {visit.looks.nonce for visit in visits if visit.kind is Kind.FULL}
+    return [
+        replace(answer, looks=replace(answer.looks, kind=Kind.SNAPSHOT))
+        if answer.kind is Kind.FULL and answer.looks.nonce in former
+        else answer
+        for answer in read(path)
+    ]
 
 
 def _says(rung: str | None, age_s: int | None, aged: bool, unaged: bool) -> Says:

@@ -18,9 +18,12 @@ _SCRAPE_S: Final = 1.2
 _SCRAPES: Final = 6
 
 
-async def settled(ports: Sequence[int]) -> tuple[Counters, Counters]:
-    """Return the calls and the pages that processes have counted, when two scrapes agree."""
+async def settled(ports: Sequence[int]) -> Counters:
+    """Turn visitors away, and return the calls that processes have counted when two scrapes agree."""
     async with aiohttp.ClientSession() as session:
+        for port in ports:
+            async with session.post(f"http://127.0.0.1:{port}/close") as answer:
+                answer.raise_for_status()
         counted = await _counted(session, ports)
         for _ in range(_SCRAPES):
             await asyncio.sleep(_SCRAPE_S)  # what a scrape shows is up to a second old
@@ -32,17 +35,13 @@ async def settled(ports: Sequence[int]) -> tuple[Counters, Counters]:
 
 async def _counted(
     session: aiohttp.ClientSession, ports: Sequence[int]
-) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
-    """Return the calls and the pages that the processes have counted so far, added up."""
+) -> Counter[tuple[str, str]]:
+    """Return the calls that the processes have counted so far, added up."""
     calls: Counter[tuple[str, str]] = Counter()
-    pages: Counter[tuple[str, str]] = Counter()
     for port in ports:
         async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             calls.update(_calls(await answer.text()))
-        async with session.get(f"http://127.0.0.1:{port}/pages") as answer:
-            for flag, kinds in (await answer.json()).items():
-                pages.update({(flag, kind): count for kind, count in kinds.items()})
-    return calls, pages
+    return calls
 
 
 def _calls(exposition: str) -> dict[tuple[str, str], int]:

@@ -12,15 +12,15 @@ from typing import Final
 from rich.console import Console
 
 from degrade.settings import open_store
-from examples.news_feed.answers import read
+from examples.news_feed.answers import read, read_after
 from examples.news_feed.checks import FAULTS, judge
 from examples.news_feed.counting import settled
 from examples.news_feed.fleet import Fleet
-from examples.news_feed.judging import Run
+from examples.news_feed.judging import Check, Run
 from examples.news_feed.picture import Span
 from examples.news_feed.processes import ONE_THREAD, Processes, empty_logs, free_ports
 from examples.news_feed.report import conclude, write
-from examples.news_feed.script import MARKS, Script, healthy
+from examples.news_feed.script import FULL, MARKS, Pace, Script, healthy
 from examples.news_feed.seconds import Second
 from examples.news_feed.stories import Story, save
 from examples.news_feed.view import View
@@ -38,11 +38,16 @@ _TITLE: Final = "A news feed while its ranker is frozen, killed and brought back
 class Demo:
     """One run; results go to `folder`."""
 
-    def __init__(self, console: Console, stories: Sequence[Story], folder: Path) -> None:
+    def __init__(
+        self, console: Console, stories: Sequence[Story], folder: Path, *, pace: Pace = FULL
+    ) -> None:
         self._console = console
         self._stories = stories
         self._folder = folder
+        self._pace = pace
         self._seconds: list[Second] = []
+        self.checks: list[Check] = []
+        self.address = ""
 
     async def run(self) -> bool:
         """Run everything and return whether every check holds."""
@@ -56,15 +61,19 @@ class Demo:
                 run = await self._record(processes, Path(place), store)
             finally:
                 await processes.stop_all()
-        checks = judge(run)
-        write(self._folder, run, self._seconds, checks, spans=spans_of(run.marks), title=_TITLE)
-        return conclude(self._console, self._folder, run, checks)
+        self.checks = judge(run)
+        write(
+            self._folder, run, self._seconds, self.checks, spans=spans_of(run.marks), title=_TITLE
+        )
+        return conclude(self._console, self._folder, run, self.checks)
 
     async def _record(self, processes: Processes, place: Path, store_url: str) -> Run:
         """Start everything, run the script under load, and return what was recorded."""
         started = time.time()
         stories = place / "stories.jsonl"
         save(self._stories, stories)
+        visited = self._folder / "visits.jsonl"
+        visited.write_text("", encoding="utf-8")
         ranker, *feeds = free_ports(1 + len(_FEEDS))
 
         async def start_ranker() -> Process:
@@ -78,6 +87,7 @@ class Demo:
             await processes.start(
                 name, "examples.news_feed.feed", "--port", str(port),
                 "--ranker", f"http://127.0.0.1:{ranker}", "--stories", str(stories),
+                "--visits", str(visited),
             )  # fmt: skip
         await healthy(ranker, "/health")
         for port in feeds:
@@ -91,12 +101,13 @@ class Demo:
         pids = {processes.pid(name): port for name, port in zip(_FEEDS, feeds, strict=True)}
         store = open_store(store_url)
         fleet = Fleet(store, list(pids))
-        script = Script(processes, fleet, ranker, start_ranker)
+        script = Script(processes, fleet, ranker, start_ranker, self._pace)
 
         async def look() -> Seen:
             return Seen(flags=fleet.flags())
 
-        heading = f"read it while it happens: http://127.0.0.1:{feeds[0]}/"
+        self.address = f"http://127.0.0.1:{feeds[0]}/"
+        heading = f"read it while it happens: {self.address}"
         with View(self._console, started=started, heading=heading) as view:
             watching = Watching(
                 load, processes, look=look, view=view,
@@ -106,13 +117,14 @@ class Demo:
             await watching.run(script.run())
         ended = time.time()
         await processes.stop("load")
-        counters, pages = await settled(feeds)
+        counters = await settled(feeds)
+        visits = list(read(visited))
         ports = {instance: pids[pid] for instance, pid in fleet.instances().items()}
         events = fleet.events()
         store.close()
         return Run(
-            started=started, ended=ended, answers=list(read(answers)), events=events,
-            processes=ports, marks=script.marks, counters=counters, pages=pages,
+            started=started, ended=ended, answers=read_after(answers, visits), events=events,
+            processes=ports, marks=script.marks, counters=counters, visits=visits,
         )  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 GET /feed?user=   the stories for a reader, as JSON
 GET /?user=       the same as a page
-GET /pages        how many pages were shown, by flag and class, for the checks of the demo
+POST /close       from now on only the load is answered, so that counters come to rest
 GET /metrics, /degrade/health
+
+What visitors got (all but the load, say a browser) is written to a file, for the checks of the demo.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,21 +22,22 @@ from urllib.parse import parse_qs
 
 import aiohttp
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from degrade import SLA, Recovery, default, degradable, omit, served, snapshot
+from degrade import SLA, Recovery, Served, default, degradable, omit, served, snapshot
 from degrade.integrations.asgi import DegradeMiddleware
+from examples.news_feed.answers import Answer
+from examples.news_feed.classify import Kind, Looks
 from examples.news_feed.page import render
-from examples.news_feed.readers import reader_id
+from examples.news_feed.readers import LOAD_AGENT, reader_id
 from examples.news_feed.serve import serve
 from examples.news_feed.stories import PAGE, Story, load, newest
 
-__all__ = ("FLAGS", "app", "desk")
-
-FLAGS = ("feed.ranking", "feed.analytics")
+__all__ = ("app", "desk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Desk:
     def __init__(self) -> None:
         self.stories: dict[str, Story] = {}
         self.newest = Feed(nonce=None, picks=())
-        self.pages: Counter[tuple[str, str]] = Counter()
+        self.visits: Path | None = None
+        self.closed = False
         self.ranker_url = ""
         self.ranker: aiohttp.ClientSession | None = None
 
@@ -140,7 +143,7 @@ async def record_view(user: str) -> int:
 async def feed(request: Request) -> JSONResponse:
     """Answer with the stories for a reader."""
     user = _reader(request)
-    chosen, receipt = await asyncio.gather(ranked_feed(user), record_view(user))
+    chosen, receipt, _ = await _chosen(request, user)
     stories = [
         {
             "id": pick.story,
@@ -159,21 +162,35 @@ async def feed(request: Request) -> JSONResponse:
 async def front(request: Request) -> HTMLResponse:
     """Show the page of a reader, with a notice while it is degraded."""
     user = _reader(request)
-    chosen, _ = await asyncio.gather(ranked_feed(user), record_view(user))
-    degraded = {answer.flag: answer for answer in served()}
-    for flag in FLAGS:
-        desk.pages[flag, "degraded" if flag in degraded else "full"] += 1
+    chosen, _, notice = await _chosen(request, user)
     stories = [desk.stories[pick.story] for pick in chosen.picks]
-    notice = degraded.get("feed.ranking")
     return HTMLResponse(render(stories, user, notice, personal=bool(chosen.nonce), now=time.time()))
 
 
-async def pages(_: Request) -> JSONResponse:
-    """Tell how many pages were shown."""
-    counted = {flag: {"full": 0, "degraded": 0} for flag in FLAGS}
-    for (flag, kind), count in desk.pages.items():
-        counted[flag][kind] = count
-    return JSONResponse(counted)
+async def close(_: Request) -> Response:
+    """Turn visitors away from now on."""
+    desk.closed = True
+    return Response(status_code=204)
+
+
+async def _chosen(request: Request, user: str) -> tuple[Feed, int | None, Served | None]:
+    """Return the stories for a reader, the receipt of the view, and how the stories were served."""
+    visitor = request.headers.get("user-agent") != LOAD_AGENT
+    if visitor and desk.closed:
+        raise HTTPException(503, "the demo is over")
+    chosen, receipt = await asyncio.gather(ranked_feed(user), record_view(user))
+    notice = next((answer for answer in served() if answer.flag == "feed.ranking"), None)
+    if visitor and desk.visits is not None:
+        kind = Kind.FULL if notice is None else Kind(notice.rung)
+        looks = Looks(kind=kind, nonce=chosen.nonce, viewed=receipt is not None)
+        _, port = request.scope["server"]
+        now = time.time()
+        visit = Answer(
+            due=now, sent=now, done=now, port=port, reader=user, looks=looks, says=None
+        )  # fmt: skip
+        with desk.visits.open("a", encoding="utf-8") as visits:
+            visits.write(visit.line() + "\n")
+    return chosen, receipt, notice
 
 
 def _reader(request: Request) -> str:
@@ -186,7 +203,7 @@ def _subject(scope: MutableMapping[str, Any]) -> str | None:
 
 
 app = Starlette(
-    routes=[Route("/", front), Route("/feed", feed), Route("/pages", pages)],
+    routes=[Route("/", front), Route("/feed", feed), Route("/close", close, methods=["POST"])],
     middleware=[Middleware(DegradeMiddleware, subject=_subject, metrics_path="/metrics")],
     lifespan=desk.open,
 )
@@ -198,7 +215,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--ranker", required=True)
     parser.add_argument("--stories", type=Path, required=True)
+    parser.add_argument("--visits", type=Path, help="a file to which visits are appended")
     options = parser.parse_args()
+    desk.visits = options.visits
     desk.stock(load(options.stories), options.ranker)
     serve(app, options.port)
 

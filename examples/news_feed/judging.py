@@ -1,7 +1,8 @@
 """How a run is judged: what is recorded of it, and the checks that every scenario has.
 
 Everything is judged from independent records: the answers as the load saw them, the log of events
-in the store, and the counters that the feed processes expose.
+in the store, and the counters that the feed processes expose. What visitors got who looked at the
+feed meanwhile, say with a browser, is told by the processes: it is counted, but not judged.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from degrade.core.records import Event
@@ -53,7 +55,7 @@ class Run:
         processes: Instance ids to ports, of the processes that lived from beginning to end.
         marks: What was done, by name, and when.
         counters: What these processes counted together, by flag and class.
-        pages: What they counted for pages that somebody looked at meanwhile.
+        visits: What all processes answered to others than the load.
     """
 
     started: float
@@ -63,7 +65,7 @@ class Run:
     processes: Mapping[str, int]
     marks: Mapping[str, float]
     counters: Counters
-    pages: Counters
+    visits: Sequence[Answer] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,20 +132,20 @@ def nothing_from_before(run: Run) -> tuple[bool, str]:
 
 
 def counted(run: Run) -> tuple[bool, str]:
-    """The processes have counted every answer that the load got from them, and no other."""
+    """The processes have counted every answer that the load and visitors got, and no other."""
     ports = set(run.processes.values())
     seen: Counter[tuple[str, str]] = Counter()
-    for answer in run.answers:
-        if answer.port not in ports:
-            continue
+    visits = [visit for visit in run.visits if visit.port in ports]
+    for answer in chain((a for a in run.answers if a.port in ports), visits):
         ranking = CallClass.DEGRADED if answer.kind in DEGRADED else CallClass.FULL
         analytics = CallClass.FULL if answer.looks.viewed else CallClass.DEGRADED
         seen[RANKING, ranking] += 1
         seen[ANALYTICS, analytics] += 1
     keys = [(flag, kind.value) for flag in (RANKING, ANALYTICS) for kind in CallClass]
-    missed = sum(abs(run.counters.get(k, 0) - run.pages.get(k, 0) - seen[k]) for k in keys)
+    missed = sum(abs(run.counters.get(k, 0) - seen[k]) for k in keys)
     total = sum(run.counters.get(key, 0) for key in keys)
-    return not missed and total > 0, f"{total:,} calls counted, {missed} apart"
+    figure = f"{total:,} calls counted, {missed} apart"
+    return not missed and total > 0, figure + (f", {len(visits):,} visits" if visits else "")
 
 
 def short(run: Run) -> tuple[bool, str]:
@@ -153,8 +155,8 @@ def short(run: Run) -> tuple[bool, str]:
 
 
 def born(run: Run) -> dict[str | None, Answer]:
-    """Return the full answer in which each nonce was first seen."""
-    return {a.looks.nonce: a for a in run.answers if a.kind is Kind.FULL}
+    """Return the full answer in which each nonce was first seen, by the load or a visitor."""
+    return {a.looks.nonce: a for a in chain(run.visits, run.answers) if a.kind is Kind.FULL}
 
 
 def event_of(run: Run, kind: str, flag: str | None) -> Event:

@@ -28,7 +28,7 @@ import aiohttp
 from examples.news_feed.answers import Answer
 from examples.news_feed.bound import die_with_parent
 from examples.news_feed.classify import Classifier, Kind, Looks, Says, read_headers
-from examples.news_feed.readers import READERS, reader_id
+from examples.news_feed.readers import LOAD_AGENT, READERS, reader_id
 from examples.news_feed.stats import nearest_rank
 from examples.news_feed.stories import load, newest
 
@@ -70,7 +70,10 @@ class Load:
         """Send until `stop`, then wait for what is under way."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        headers = {"User-Agent": LOAD_AGENT}
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, headers=headers
+        ) as session:
             telling = asyncio.create_task(self._tell())
             due = self.now()
             number = 0

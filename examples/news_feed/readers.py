@@ -1,10 +1,12 @@
-"""The readers: who they are is all that the ranker and the load have to agree on."""
+"""The readers: their names, on which the ranker and the load agree, and how the load says it is one."""
 
 from __future__ import annotations
 
-__all__ = ("READERS", "reader_id")
+__all__ = ("LOAD_AGENT", "READERS", "reader_id")
 
 READERS = 600
+LOAD_AGENT = "news-feed-load"
+"""The `User-Agent` of the load; every other request for stories is a visitor's."""
 
 
 def reader_id(number: int) -> str:

@@ -90,6 +90,7 @@ def _record(run: Run, seconds: Sequence[Second], checks: Sequence[Check]) -> dic
         "marks": dict(run.marks),
         "load_late_s": late(run),
         "answers": {kind.value: kinds[kind] for kind in Kind},
+        "visits": len(run.visits),
         "checks": [asdict(check) for check in checks],
         "counters": {f"{flag} {kind}": count for (flag, kind), count in run.counters.items()},
         "events": [event.model_dump(mode="json") for event in run.events],

@@ -6,7 +6,8 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import aiohttp
 
@@ -14,7 +15,7 @@ from examples.news_feed.fleet import FlagState, Fleet
 from examples.news_feed.judging import ANALYTICS, RANKING
 from examples.news_feed.processes import Processes
 
-__all__ = ("MARKS", "Script", "ScriptError", "healthy", "until")
+__all__ = ("FULL", "MARKS", "Pace", "Script", "ScriptError", "healthy", "until")
 
 MARKS: Final[Mapping[str, str]] = {
     "healthy": "readers arrive, the ranker is well",
@@ -30,15 +31,28 @@ MARKS: Final[Mapping[str, str]] = {
 }
 """What is done in a run, in order, in words."""
 
-_WARM_UP_S: Final = 24.0
-_OUTAGE_S: Final = 14.0
-_ORDER_S: Final = 6.0
-_CALM_S: Final = 3.0
-_BETWEEN_S: Final = 14.0
-"""Healthy traffic between the faults: over 1,000 good calls a process, which is what takes a
-cooldown that the first one has raised back to where it was."""
-_STEADY_S: Final = 62.0
 _START_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long the parts of the script take, seconds, and which parts there are.
+
+    Between the faults there are over 1,000 good calls a process, which is what takes a cooldown
+    that the first one has raised back to where it was.
+    """
+
+    warm_up_s: float = 24.0
+    outage_s: float = 14.0
+    order_s: float = 6.0
+    calm_s: float = 3.0
+    between_s: float = 14.0
+    steady_s: float = 62.0
+    faults: tuple[Literal["freeze", "kill"], ...] = ("freeze", "kill")
+    orders: bool = True
+
+
+FULL: Final = Pace()
 
 
 class ScriptError(RuntimeError):
@@ -54,47 +68,58 @@ class Script:
         fleet: Fleet,
         ranker_port: int,
         start_ranker: Callable[[], Awaitable[object]],
+        pace: Pace = FULL,
     ) -> None:
         self.marks: dict[str, float] = {}
         self._processes = processes
         self._fleet = fleet
         self._ranker_port = ranker_port
         self._start_ranker = start_ranker
+        self._pace = pace
 
     async def run(self) -> None:
         """Do everything once; returns when all is steady again, or has failed to be in time."""
         self._mark("healthy")
-        await asyncio.sleep(_WARM_UP_S)
+        await asyncio.sleep(self._pace.warm_up_s)
+        for fault in self._pace.faults:
+            await (self._freeze() if fault == "freeze" else self._kill())
+        if self._pace.orders:
+            await self._order_level()
+            await self._order_off()
+        self._mark("done")
 
+    async def _freeze(self) -> None:
         self._mark("freeze")
         self._processes.signal("ranker", signal.SIGSTOP)
-        await asyncio.sleep(_OUTAGE_S)
+        await asyncio.sleep(self._pace.outage_s)
         self._processes.signal("ranker", signal.SIGCONT)
         self._mark("thaw")
         await self._steady()
-        await asyncio.sleep(_BETWEEN_S)
+        await asyncio.sleep(self._pace.between_s)
 
+    async def _kill(self) -> None:
         self._mark("kill")
         await self._processes.kill("ranker")
-        await asyncio.sleep(_OUTAGE_S)
+        await asyncio.sleep(self._pace.outage_s)
         await self._start_ranker()
         await healthy(self._ranker_port, "/health")
         self._mark("back")
         await self._steady()
 
+    async def _order_level(self) -> None:
         reason = "practice for the big match"
         await self._order("level", "level", "3", "--for", "5m", "--reason", reason)
         await self._flags(lambda flags: flags[ANALYTICS].dial == 1, _START_S)
-        await asyncio.sleep(_ORDER_S)
+        await asyncio.sleep(self._pace.order_s)
         await self._order("level_end", "level", "release", "--reason", "practice is over")
         await self._steady()
 
+    async def _order_off(self) -> None:
         reason = "the model recommends last year's news"
         await self._order("off", "hold", RANKING, "off", "--until-released", "--reason", reason)
-        await asyncio.sleep(_ORDER_S)
+        await asyncio.sleep(self._pace.order_s)
         await self._order("off_end", "release", RANKING, "--reason", "the model was rolled back")
         await self._steady()
-        self._mark("done")
 
     def _mark(self, name: str) -> None:
         self.marks[name] = time.time()
@@ -109,8 +134,10 @@ class Script:
     async def _steady(self) -> None:
         """Wait until everything is normal; the checks judge from the log how long it took."""
         await asyncio.sleep(1.5)  # the processes report once a second, so not what was before
-        await self._flags(lambda flags: all(state.normal for state in flags.values()), _STEADY_S)
-        await asyncio.sleep(_CALM_S)
+        await self._flags(
+            lambda flags: all(state.normal for state in flags.values()), self._pace.steady_s
+        )
+        await asyncio.sleep(self._pace.calm_s)
 
     async def _flags(
         self, wanted: Callable[[Mapping[str, FlagState]], bool], limit_s: float

@@ -8,19 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from rich.console import Console
 
 from examples.news_feed.answers import read
 from examples.news_feed.classify import Classifier, Kind, Says, read_headers
+from examples.news_feed.demo import Demo
 from examples.news_feed.load import Load
 from examples.news_feed.processes import Processes, free_ports
-from examples.news_feed.script import healthy, until
+from examples.news_feed.script import Pace, healthy, until
 from examples.news_feed.stories import bundled, newest, save
+from tests.integration.feed_visitor import run_with_visitor
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -157,6 +161,32 @@ async def crash(logs: Path) -> list[str]:
 def test_a_process_that_ends_by_itself_is_noticed(tmp_path):
     assert asyncio.run(crash(tmp_path)) == ["doomed"]
     assert "this.module" in (tmp_path / "doomed.log").read_text()
+
+
+SHORT = Pace(
+    warm_up_s=7.0, outage_s=5.0, between_s=0.0, calm_s=0.5, steady_s=1.0, faults=("kill",),
+    orders=False,
+)  # fmt: skip
+"""Too little for the orders and for a recovery, but all that a visitor can be seen in."""
+
+
+@pytest.mark.timeout(120)
+def test_a_visitor_is_counted_as_one_and_changes_no_verdict(tmp_path):
+    demo = Demo(Console(quiet=True), bundled(), tmp_path, pace=SHORT)
+    seen = asyncio.run(run_with_visitor(demo))
+    verdicts = {check.name: (check.ok, check.figure) for check in demo.checks}
+    for name in (
+        "no request failed",
+        "every snapshot is a last good answer to the same reader",
+        "headers agree with bodies on every answer",
+        "the counters of both processes add up to the answers",
+    ):
+        assert verdicts[name][0], verdicts[name]
+    visits = Counter(visit.kind for visit in read(tmp_path / "visits.jsonl"))
+    assert min(visits[kind] for kind in (Kind.FULL, Kind.SNAPSHOT, Kind.DEFAULT)) > 0
+    assert visits.total() > seen["", 200] + seen["feed", 200], "and those who turned away"
+    assert seen["favicon.ico", 404]
+    assert seen["", 503], "visitors are turned away while counters are read"
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from examples.news_feed.through_redis.demo import FleetDemo
 from examples.news_feed.through_redis.phases import Fault
 from examples.news_feed.through_redis.script import Pace
 from examples.news_feed.through_redis.server import RedisServer
+from tests.integration.feed_visitor import run_with_visitor
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -27,9 +28,11 @@ SHORT = Pace(
 
 
 @pytest.mark.timeout(240)
-def test_the_fleet_follows_and_nothing_fails_while_redis_and_the_ranker_do(tmp_path):
+def test_the_fleet_follows_and_nothing_fails_while_redis_and_the_ranker_do_and_a_visitor_looks(
+    tmp_path,
+):
     demo = FleetDemo(Console(quiet=True), bundled(), tmp_path, pace=SHORT)
-    asyncio.run(demo.run())
+    seen = asyncio.run(run_with_visitor(demo))
     failed = {check.name: check.figure for check in demo.checks if not check.ok}
     assert set(failed) <= set(RATIOS), failed  # a few seconds are too few for a ratio
     record = json.loads((tmp_path / "run.json").read_text())
@@ -37,6 +40,7 @@ def test_the_fleet_follows_and_nothing_fails_while_redis_and_the_ranker_do(tmp_p
         "calm", "killed", "calm", "frozen", "calm", "calm", "killed", "calm",
     ]  # fmt: skip
     assert len(record["wipes"]) == 4
+    assert record["visits"] > seen["", 200] + seen["feed", 200] > 0
     assert "4 of 4" in record["said"]
     ages = [second["state_age"] for second in record["seconds"] if second["state_age"] is not None]
     assert max(ages) > 1.5, "no process noticed that Redis was away"

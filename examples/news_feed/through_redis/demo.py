@@ -15,7 +15,7 @@ from rich.console import Console
 from degrade.core.records import Event
 from degrade.ports import Store
 from degrade.settings import open_store
-from examples.news_feed.answers import read
+from examples.news_feed.answers import read, read_after
 from examples.news_feed.counting import settled
 from examples.news_feed.fleet import Fleet
 from examples.news_feed.judging import Check
@@ -63,6 +63,7 @@ class FleetDemo:
         self._seconds: list[Second] = []
         self._busy: float | None = None
         self.checks: list[Check] = []
+        self.address = ""
 
     async def run(self) -> bool:
         """Run everything and return whether every check holds."""
@@ -98,6 +99,8 @@ class FleetDemo:
         started = time.time()
         stories = place / "stories.jsonl"
         save(self._stories, stories)
+        visited = self._folder / "visits.jsonl"
+        visited.write_text("", encoding="utf-8")
         ranker, *ports = free_ports(1 + len(_NAMES))
         feeds = dict(zip(_NAMES, ports, strict=True))
 
@@ -112,6 +115,7 @@ class FleetDemo:
             await processes.start(
                 name, "examples.news_feed.feed", "--port", str(feeds[name]),
                 "--ranker", f"http://127.0.0.1:{ranker}", "--stories", str(stories),
+                "--visits", str(visited),
             )  # fmt: skip
             await healthy(feeds[name], "/degrade/health")
 
@@ -128,7 +132,8 @@ class FleetDemo:
         fleet = LoggedFleet(store, list(pids))
         health = Health(ports)
         notes: list[Note] = []
-        heading = f"read it while it happens: http://127.0.0.1:{ports[0]}/"
+        self.address = f"http://127.0.0.1:{ports[0]}/"
+        heading = f"read it while it happens: {self.address}"
         with View(self._console, started=started, heading=heading, last="state") as view:
             watching = Watching(load, processes, look=health.look, notes=lambda: notes, view=view)
             self._seconds = watching.seconds
@@ -146,16 +151,17 @@ class FleetDemo:
         ended = time.time()
         await processes.stop("load")
         lived = [port for port in ports if port != script.cold_port]
-        counters, pages = await settled(lived)
+        counters = await settled(lived)
+        visits = list(read(visited))
         instances = await asyncio.to_thread(fleet.instances)
         events = await asyncio.to_thread(fleet.events)
         store.close()
         return FleetRun(
-            started=started, ended=ended, answers=list(read(answers)), events=events,
+            started=started, ended=ended, answers=read_after(answers, visits), events=events,
             processes={
                 instance: pids[pid] for instance, pid in instances.items() if pids[pid] in lived
             },
-            marks=script.marks, counters=counters, pages=pages, ports=tuple(ports),
+            marks=script.marks, counters=counters, visits=visits, ports=tuple(ports),
             cold_port=script.cold_port, phases=script.phases, wipes=script.wipes, said=script.said,
         )  # fmt: skip
 

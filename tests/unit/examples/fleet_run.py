@@ -89,7 +89,7 @@ def good_run() -> FleetRun:
     return FleetRun(
         started=-9.0, ended=82.0, answers=found, events=[released],
         processes={f"i-{port}": port for port in PORTS if port != COLD}, marks=MARKS,
-        counters=counters(found), pages={}, ports=PORTS, cold_port=COLD, phases=phases(),
+        counters=counters(found), ports=PORTS, cold_port=COLD, phases=phases(),
         wipes=[
             Wipe(killed=22.0, empty=24.0, restored=24.2),
             Wipe(killed=68.0, empty=70.0, restored=70.2),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from degrade.core.records import Event
-from examples.news_feed.answers import Answer, read
+from examples.news_feed.answers import Answer, read, read_after
 from examples.news_feed.checks import judge
 from examples.news_feed.classify import DEGRADED, Kind, Looks, Says
 from examples.news_feed.judging import ANALYTICS, RANKING, Run
@@ -97,7 +97,7 @@ def good() -> Run:
     found = answers()
     return Run(
         started=-3.0, ended=70.0, answers=found, events=events(), processes=PORTS,
-        marks={**MARKS, "healthy": 0.0}, counters=counters(found), pages={},
+        marks={**MARKS, "healthy": 0.0}, counters=counters(found),
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def test_a_good_run_passes_every_check(good):
 
 def test_a_run_in_which_nothing_was_recorded_fails():
     nothing = Run(
-        started=0.0, ended=1.0, answers=[], events=[], processes={}, marks={}, counters={}, pages={}
+        started=0.0, ended=1.0, answers=[], events=[], processes={}, marks={}, counters={}
     )
     assert {check.name for check in judge(nothing)} - failed(nothing) == {"under four minutes"}
 
@@ -309,10 +309,53 @@ def test_one_call_counted_too_many_fails(good, kind):
     }
 
 
-def test_pages_that_somebody_looked_at_are_taken_into_account(good):
-    looked = {(RANKING, "full"): 2, (ANALYTICS, "degraded"): 2}
-    run = replace(good, counters=Counter(good.counters) + Counter(looked), pages=looked)
+def visit(at: float, kind: Kind, *, nonce: str | None = None, viewed: bool = True) -> Answer:
+    looks = Looks(kind=kind, nonce=nonce, viewed=viewed)
+    return Answer(due=at, sent=at, done=at, port=8001, reader="r-7", looks=looks, says=None)
+
+
+COUNTED = "the counters of both processes add up to the answers"
+
+
+@pytest.mark.parametrize(
+    ("kind", "viewed", "calls"),
+    [
+        (Kind.FULL, True, ["full", "full"]),
+        (Kind.SNAPSHOT, False, ["degraded", "degraded"]),
+        (Kind.DEFAULT, True, ["degraded", "full"]),
+    ],
+)
+def test_a_visit_counts_as_what_it_was_and_as_nothing_else(good, kind, viewed, calls):
+    counted = Counter(good.counters) + Counter(zip((RANKING, ANALYTICS), calls, strict=True))
+    seen = replace(good, counters=counted, visits=[visit(5.0, kind, viewed=viewed)])
+    assert failed(seen) == set()
+    assert failed(replace(seen, visits=[])) == {COUNTED}
+    assert failed(replace(seen, counters=good.counters)) == {COUNTED}
+
+
+def test_a_visit_to_a_process_that_is_gone_is_not_compared(good):
+    assert failed(replace(good, visits=[replace(visit(5.0, Kind.FULL), port=8003)])) == set()
+
+
+def test_the_load_may_be_served_what_was_ranked_for_a_visitor(good):
+    index = next(i for i, each in enumerate(good.answers) if each.kind is Kind.SNAPSHOT)
+    served = good.answers[index]
+    born = served.done - served.says.age_s
+    seen = replace(visit(born, Kind.FULL, nonce="visited"), reader=served.reader, port=served.port)
+    answers = list(good.answers)
+    answers[index] = replace(served, looks=replace(served.looks, nonce="visited"))
+    counted = Counter(good.counters) + Counter([(RANKING, "full"), (ANALYTICS, "full")])
+    run = replace(good, answers=answers, visits=[seen], counters=counted)
     assert failed(run) == set()
+    assert "headers agree with bodies on every answer" in failed(replace(run, visits=[]))
+
+
+def test_a_nonce_that_a_visitor_got_first_is_a_former_one(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    first, other = visit(6.0, Kind.FULL, nonce="a"), visit(6.0, Kind.FULL, nonce="b")
+    path.write_text("".join(each.line() + "\n" for each in (first, other)))
+    seen = [visit(5.0, Kind.FULL, nonce="a"), visit(5.5, Kind.SNAPSHOT, nonce="b")]
+    assert [each.kind for each in read_after(path, seen)] == [Kind.SNAPSHOT, Kind.FULL]
 
 
 def test_a_run_of_four_minutes_fails(good):

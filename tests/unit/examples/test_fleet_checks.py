@@ -61,7 +61,7 @@ def test_a_good_run_passes_every_check(good):
 def test_a_run_in_which_nothing_was_recorded_fails():
     nothing = FleetRun(
         started=0.0, ended=1.0, answers=[], events=[], processes={}, marks={}, counters={},
-        pages={}, ports=PORTS, cold_port=COLD, phases=[], wipes=[], said="",
+        ports=PORTS, cold_port=COLD, phases=[], wipes=[], said="",
     )  # fmt: skip
     assert {check.name for check in judge(nothing)} - failed(nothing) == {"under four minutes"}
 

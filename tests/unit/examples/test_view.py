@@ -101,7 +101,7 @@ def test_a_load_that_was_starved_itself_is_told_from_a_slow_feed():
 
     run = Run(
         started=0.0, ended=9.0, answers=[*[sent(0.0)] * 98, sent(0.25), sent(0.5)], events=[],
-        processes={}, marks={}, counters={}, pages={},
+        processes={}, marks={}, counters={},
     )  # fmt: skip
     assert late(run) == {"p99": 0.25, "most": 0.5}
 
@@ -110,7 +110,7 @@ def test_a_load_that_was_starved_itself_is_told_from_a_slow_feed():
 def test_the_results_are_written_also_of_a_run_that_was_cut_short(tmp_path, marks):
     run = Run(
         started=100.0, ended=166.0, answers=[], events=[], processes={}, marks=marks,
-        counters={(RANKING, "full"): 3}, pages={},
+        counters={(RANKING, "full"): 3},
     )  # fmt: skip
     known = second(feed_ranking=state(Phase.STEADY), feed_analytics=state(Phase.STEADY))
     seconds = [replace(known, at=at) for at in range(100, 166)]
