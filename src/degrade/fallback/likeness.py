@@ -132,7 +132,8 @@ class _Comparison:
         """Whether the attributes are alike, those that are no fields among them."""
         return (
             all(
-                self.all(slot_values(slot, ones), slot_values(slot, others)) for slot in shape.slots
+                self.all(slot_values(read, ones), slot_values(read, others))
+                for _, read in shape.slots
             )
             and (not shape.has_dict or all(starmap(self.all, _columns(kind, shape, ones, others))))
             and (
@@ -223,7 +224,7 @@ def _has_state(shape: Shape, one: Any) -> bool:
     """Whether an object has anything beside its content."""
     attributes = attribute_dicts([one])[0].keys() if shape.has_dict else frozenset()
     return bool(attributes - shape.derived) or any(
-        slot_values(slot, [one]) != [MISSING] for slot in shape.slots
+        slot_values(read, [one]) != [MISSING] for _, read in shape.slots
     )
 
 
