@@ -47,7 +47,6 @@ _ITERATORS = (Iterable, Iterator, Generator, AsyncIterable, AsyncIterator, Async
 _NO_SCHEMAS = frozenset({"metadata", "serialization", "default", "expected", "members"})
 _SCALARS = (str, int, float, NoneType, Enum)
 _EMPTY = (list, dict, set, tuple, frozenset)
-_MARKS = (typing.Required, typing.NotRequired)
 _JSON_SIDE = {"json-or-python": "json_schema", "lax-or-strict": "lax_schema"}
 
 
@@ -109,18 +108,8 @@ def _typed_dict(kind: Any, names: Mapping[str, Any], made: dict[Any, Any]) -> An
     copy: Any = types.new_class(kind.__name__, bases)
     made[kind] = copy  # before its fields, which may name it
     hints = get_type_hints(kind, localns=names, include_extras=True)
-    marked = {name: get_origin(hint) for name, hint in hints.items()}
-    copy.__annotations__ = {
-        name: _readable(hint.__args__[0] if marked[name] in _MARKS else hint, names, made)
-        for name, hint in hints.items()
-    }
-    copy.__required_keys__ = frozenset(
-        name
-        for name, mark in marked.items()
-        if mark is typing.Required
-        or (mark is not typing.NotRequired and name in kind.__required_keys__)
-    )
-    copy.__optional_keys__ = frozenset(hints) - copy.__required_keys__
+    copy.__annotations__ = {name: _readable(hint, names, made) for name, hint in hints.items()}
+    copy.__required_keys__, copy.__optional_keys__ = kind.__required_keys__, kind.__optional_keys__
     for name in ("__module__", "__qualname__", "__pydantic_config__"):
         if hasattr(kind, name):
             setattr(copy, name, getattr(kind, name))

@@ -212,7 +212,7 @@ class Codec:
             raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
         loaded = self._load(body)  # each time: an empty list proves nothing of the next one
         try:
-            kept = alike(value, loaded, exact=self._exact, set_alike=sparse)
+            kept = alike(value, loaded, exact=self._exact)
         except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
             kept = False
         if not kept:

@@ -411,6 +411,7 @@ class Access(IntFlag):
         (Named(fields_set=1), Named(fields_set=True)),
         (Named(private=Search(private=1)), Named(private=Search(private=2))),
         (Stated("a", words="b"), Stated("a", words="c")),
+        (Slotted("a"), Slotted("b")),
         (Same.ONE, Same.TWO),
         ([Odd.A, Odd.B], [list(Odd)[1]]),
         (Access.READ | Access.WRITE, 3),
