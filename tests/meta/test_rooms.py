@@ -38,6 +38,7 @@ HOMES: dict[str, frozenset[str]] = {
     "redis": frozenset({"stores/redis"}),
     "rich": frozenset({"cli"}),
     "typer": frozenset({"cli"}),
+    "typing_extensions": frozenset({"fallback/annotations.py"}),
 }
 
 

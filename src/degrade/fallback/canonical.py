@@ -2,23 +2,26 @@
 
     scalars      their repr, which for these types tells value and type
     containers   [a, b]  (a, b)  {k: v}  set{a, b}, unordered ones sorted by text
-    the rest     package.module.Type(field=..., ...) for dataclasses, models, named tuples;
-                 package.module.Type.NAME for enum members
+    enums        package.module.Type.'NAME', of combined flags package.module.Type.NUMBER
+    the rest     package.module.Type(...), in it
+                     the items of a named tuple
+                     the fields of a dataclass, as a dictionary
+                     of a model: fields, extra, private attributes, which fields were set
 
-Everything else is refused, above all objects that are told apart by identity or by a `repr`
-that need not say everything. A class is only named when its name leads back to it.
+Each text tells where it ends, and no name of a field, key or member stands in it unquoted, so no
+two values have one text. Everything else is refused, above all objects that are told apart by
+identity or by a `repr` that need not say everything, and those that keep state beside their
+fields. A class is only named when its name leads back to it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
 from fractions import Fraction
-from functools import cached_property
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath
@@ -28,14 +31,21 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
+from degrade.fallback.data import (
+    MISSING,
+    attribute_dicts,
+    field_names,
+    found_in_class,
+    is_whole,
+    shape_of,
+    slot_values,
+)
+
 __all__ = ("UnstableError", "shortened", "stable_text", "type_name")
 
 _MAX_DEPTH = 32
 _MAX_PARTS = 10_000
 _MAX_TEXT = 1_024
-_BUILTIN_STATE = (
-    str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException,
-)  # fmt: skip
 
 
 class UnstableError(ValueError):
@@ -89,33 +99,9 @@ class _Writer:
         name = type_name(kind)
         if name is None:
             raise UnstableError(f"{kind.__qualname__} cannot be found by its name")
-        if isinstance(value, Enum):
-            return f"{name}.{value.value!r}" if isinstance(value, Flag) else f"{name}.{value.name}"
-        return f"{name}({self._state(value, kind, depth + 1)})"
-
-    def _state(self, value: object, kind: type, depth: int) -> str:
-        """Return the whole state of an object that is nothing but its fields."""
-        if (
-            isinstance(value, tuple)
-            and hasattr(kind, "_fields")
-            and not getattr(value, "__dict__", None)
-        ):
-            return ", ".join([self.write(item, depth) for item in value])
-        if isinstance(value, BaseModel):
-            state = {
-                **_attributes(value, set(kind.model_fields)),  # type: ignore[attr-defined] # the class of a model
-                "extra": value.__pydantic_extra__,
-                "private": value.__pydantic_private__,
-            }
-        elif is_dataclass(value) and not isinstance(value, _BUILTIN_STATE):
-            names = {item.name for item in fields(value)}
-            if not _slots(kind) <= names:
-                raise UnstableError(f"{kind.__qualname__} has slots that are no fields")
-            _attributes(value, names)
-            state = {item.name: getattr(value, item.name) for item in fields(value)}
-        else:
-            raise UnstableError(f"{kind.__qualname__} has no stable key")
-        return ", ".join([f"{name}={self.write(item, depth)}" for name, item in state.items()])
+        if issubclass(kind, Enum):
+            return f"{name}.{_member(value, kind)!r}"
+        return f"{name}({', '.join(self.items(_state(value, kind), depth + 1))})"
 
     def items(self, value: Any, depth: int) -> list[str]:
         return [self.write(item, depth) for item in value]
@@ -126,25 +112,43 @@ class _Writer:
         ]
 
 
-def _attributes(value: object, names: set[str]) -> dict[str, Any]:
-    """Return what is in the instance, without what `cached_property` left there."""
-    kind = type(value)
-    found = {
-        name: item
-        for name, item in getattr(value, "__dict__", {}).items()
-        if not isinstance(getattr(kind, name, None), cached_property)
-    }
-    if not found.keys() <= names:
+def _member(value: Any, kind: type[Enum]) -> str | int:
+    """Return the name of a member, of combined flags their number."""
+    name, number = value._name_, value._value_
+    if kind._member_map_.get(name) is value:
+        return str(name)
+    if issubclass(kind, Flag) and type(number) is int:
+        return number
+    raise UnstableError(f"{kind.__qualname__} has a member that is not in it")
+
+
+def _state(value: Any, kind: type) -> tuple[object, ...]:
+    """Return the whole state of an object that is nothing but its fields, in parts of fixed order.
+
+    Raises:
+        UnstableError: It may have state beside that.
+    """
+    shape = shape_of(kind)
+    attributes = attribute_dicts([value])[0] if shape.has_dict else {}
+    state = {name: item for name, item in attributes.items() if name not in shape.derived}
+    if (
+        shape.container is tuple
+        and not shape.lazy
+        and found_in_class(kind, "_fields") is not MISSING
+    ):
+        if not state and not shape.slots:
+            return tuple(value)
         raise UnstableError(f"{kind.__qualname__} has attributes that are no fields")
-    return found
-
-
-def _slots(kind: type) -> set[str]:
-    found: set[str] = set()
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        found.update((slots,) if isinstance(slots, str) else slots)
-    return found - {"__dict__", "__weakref__"}
+    if not is_whole(kind):
+        raise UnstableError(f"{kind.__qualname__} has no stable key")
+    fields = field_names(kind)
+    if not state.keys() <= fields.keys():
+        raise UnstableError(f"{kind.__qualname__} has attributes that are no fields")
+    if isinstance(value, BaseModel):
+        private = value.__pydantic_private__
+        return state, value.__pydantic_extra__, private, value.__pydantic_fields_set__
+    slots = {name: slot_values(read, [value])[0] for name, read in shape.slots}
+    return ({**state, **{name: item for name, item in slots.items() if item is not MISSING}},)
 
 
 def _zone(zone: tzinfo | None) -> str:

@@ -17,22 +17,23 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaValidator, from_json
 
 from degrade.errors import CodecError, UsageError
 from degrade.fallback.annotations import (
     find_unfit,
+    has_plain_defaults,
     is_iterator,
     needs_proof,
     resolve_returns,
 )
 from degrade.fallback.base import Target, name_of
 from degrade.fallback.data import find_consumable
+from degrade.fallback.fingerprint import fingerprint
 from degrade.fallback.hasty import hasty
 from degrade.fallback.likeness import alike
 
@@ -78,13 +79,14 @@ class Codec:
             `snapshot-generator`).
     """
 
-    __slots__ = ("_adapter", "_exact", "_schema", "_strict", "_target")
+    __slots__ = ("_adapter", "_exact", "_schema", "_sparse", "_strict", "_target")
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._adapter: TypeAdapter[tuple[Any]] | None = None
         self._schema = ""
         self._exact = True
+        self._sparse = False
         self._strict: SchemaValidator | None = None
         if target.returns is target.signature.empty:
             raise UsageError(
@@ -110,25 +112,10 @@ class Codec:
         """
         adapter = self._usable()
         check_data(value, self._target.name)
-        try:
-            body = adapter.dump_json((value,), by_alias=False, round_trip=True, warnings="error")
-        except Exception as error:  # serializers of the user may raise anything
-            raise CodecError(
-                f"{self._what()} cannot be encoded as {self._target.returns!r}: {_reason(error)}"
-            ) from error
-        if len(body) > MAX_BODY:
-            raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
-        loaded = self._load(body)  # each time: an empty list proves nothing of the next one
-        try:
-            kept = alike(value, loaded, exact=self._exact)
-        except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
-            kept = False
-        if not kept:
-            raise CodecError(
-                f"{self._what()} does not survive its annotation: it comes back as something "
-                "else; name the exact type, or keep the object itself with copy=False"
-            )
-        return body
+        if self._sparse:  # which fields were set comes back, too
+            with suppress(CodecError):
+                return self._proven(adapter, value, sparse=True)
+        return self._proven(adapter, value, sparse=False)
 
     def seal(self, body: bytes, *, key: str, created: float, epoch: int) -> bytes:
         """Return the JSON of a value, compressed if that pays, in its envelope."""
@@ -211,6 +198,30 @@ class Codec:
             raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
         return found[0]
 
+    def _proven(self, adapter: TypeAdapter[tuple[Any]], value: object, *, sparse: bool) -> bytes:
+        """Return the JSON of a value, from which the same value was read just now."""
+        try:
+            body = adapter.dump_json(
+                (value,), by_alias=False, round_trip=True, warnings="error", exclude_unset=sparse
+            )
+        except Exception as error:  # serializers of the user may raise anything
+            raise CodecError(
+                f"{self._what()} cannot be encoded as {self._target.returns!r}: {_reason(error)}"
+            ) from error
+        if len(body) > MAX_BODY:
+            raise CodecError(f"{self._what()} takes {len(body)} bytes of JSON, over {MAX_BODY}")
+        loaded = self._load(body)  # each time: an empty list proves nothing of the next one
+        try:
+            kept = alike(value, loaded, exact=self._exact)
+        except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
+            kept = False
+        if not kept:
+            raise CodecError(
+                f"{self._what()} does not survive its annotation: it comes back as something "
+                "else; name the exact type, or keep the object itself with copy=False"
+            )
+        return body
+
     def _load(self, body: bytes) -> object:
         try:
             return self._usable().validate_json(body, by_alias=False, by_name=True)[0]
@@ -240,8 +251,9 @@ class Codec:
             raise self._iterator()
         if unfit is not None:
             raise self._refused(f"JSON has nothing for {unfit}")
-        self._schema = _fingerprint(adapter, returns)
+        self._schema = fingerprint(adapter, returns)
         self._exact = needs_proof(schema)
+        self._sparse = has_plain_defaults(schema) and not self._exact
         self._adapter = adapter
         self._target = replace(self._target, scope={})  # holds the locals of whoever decorated
         return adapter
@@ -309,15 +321,6 @@ def _unpacked(packed: bytes, limit: int) -> bytes:
     if not unpacker.eof:
         raise CodecError("snapshot that is cut off, or unpacks to more than is allowed")
     return body
-
-
-def _fingerprint(adapter: TypeAdapter[tuple[Any]], returns: object) -> str:
-    """Return a name for the shape of the type, the same in every process."""
-    try:
-        shape = json.dumps(adapter.json_schema(mode="serialization"), sort_keys=True)
-    except PydanticInvalidForJsonSchema:
-        shape = repr(returns)
-    return blake2b(shape.encode(), digest_size=8).hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -13,8 +13,8 @@ costs the speed of C where a level holds plain values.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -33,7 +33,7 @@ from operator import attrgetter
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from re import Pattern
 from types import MemberDescriptorType, NoneType
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -44,9 +44,11 @@ __all__ = (
     "MISSING",
     "Shape",
     "attribute_dicts",
+    "field_names",
     "find_consumable",
     "found_in_class",
     "is_immutable",
+    "is_whole",
     "shape_of",
     "slot_values",
 )
@@ -69,6 +71,7 @@ _URLS = ("pydantic.networks", "pydantic_core._pydantic_core")
 _VIEWS: frozenset[type] = frozenset(map(type, ({}.keys(), {}.values(), {}.items())))
 _CONTAINERS = DICTS | _VIEWS | {list, tuple, set, frozenset, deque}
 _READING = ("__iter__", "__len__", "__getitem__")
+_PRIVATE_SLOTS = frozenset({"__pydantic_extra__", "__pydantic_private__"})
 _ONCE = ("__next__", "__anext__", "__await__")
 _STREAM = (*_ONCE, "read", "fetchone")
 _LAZY = (*_STREAM, "__iter__", "__aiter__", "__getitem__", "__getattr__", "__getattribute__")
@@ -86,7 +89,7 @@ class Shape:
         container: The builtin container that it is or derives from, None for anything else.
         record: Whether its whole state is attributes: a dataclass or a model.
         derived: Attributes that a `cached_property` left, which are made again when needed.
-        slots: What reads each of its slots, those of all its classes.
+        slots: Name and reader of each slot, of all its classes.
         has_dict: Whether its instances have a `__dict__`.
         once: Whether reading may use up an instance, whoever reads it.
         lazy: Whether a reader who does not know the class may change an instance.
@@ -97,7 +100,7 @@ class Shape:
     container: type | None
     record: bool
     derived: frozenset[str]
-    slots: tuple[Callable[[Any], Any], ...]
+    slots: tuple[tuple[str, Callable[[Any], Any]], ...]
     has_dict: bool
     once: bool
     lazy: bool
@@ -119,7 +122,7 @@ class Shape:
                     for state in states
                 ]
             found.append(lambda: chain.from_iterable(map(dict.values, states)))
-        found += [partial(slot_values, slot, values) for slot in self.slots]
+        found += [partial(slot_values, read, values) for _, read in self.slots]
         return found
 
 
@@ -153,6 +156,34 @@ def shape_of(kind: type) -> Shape:
     return _shape(kind)
 
 
+def field_names(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of a dataclass or model."""
+    found = kind.model_fields if BaseModel in kind.__mro__ else kind.__dataclass_fields__
+    return cast("Mapping[str, Any]", found)
+
+
+@lru_cache(maxsize=1_024)
+def is_whole(kind: Any) -> bool:
+    """Whether all state of a record lies in fields, in the private parts of a model, or is derived.
+
+    Not so where a base keeps more in the memory of its instances than its attributes, as `date`,
+    `deque` and exceptions do, or where slots are no fields.
+    """
+    shape = shape_of(kind)
+    if not shape.record or shape.lazy:
+        return False
+    slots = [name for name, _ in shape.slots]
+    known = {*field_names(kind), *_PRIVATE_SLOTS}
+    fields_set = int(BaseModel in kind.__mro__)
+    pointers = len(slots) + fields_set + (kind.__weakrefoffset__ > 0) + (kind.__dictoffset__ > 0)
+    return (
+        known.issuperset(slots)
+        and len(set(slots)) == len(slots)
+        and kind.__itemsize__ == 0
+        and kind.__basicsize__ == object.__basicsize__ + pointers * tuple.__itemsize__
+    )
+
+
 @lru_cache(maxsize=1_024)
 def _shape(kind: Any) -> Shape:
     bases = kind.__mro__
@@ -171,10 +202,12 @@ def _shape(kind: Any) -> Shape:
     derived = frozenset(
         name
         for base in bases
-        for name, item in vars(base).items()
-        if isinstance(item, cached_property)
+        for name in vars(base)
+        if isinstance(found_in_class(kind, name), cached_property)
     )
     slots = () if is_enum else tuple(_slots(kind, atom))
+    if is_record:
+        derived -= field_names(kind).keys()
     once = _defines(kind, _ONCE if is_known else _STREAM)
     if is_enum:
         lazy = False
@@ -187,7 +220,7 @@ def _shape(kind: Any) -> Shape:
         )
     else:
         lazy = not is_model and any(
-            _runs_code(found_in_class(kind, item.name)) for item in fields(kind)
+            _runs_code(found_in_class(kind, name)) for name in field_names(kind)
         )
     return Shape(
         atom=atom,
@@ -300,11 +333,11 @@ def _is_url(kind: type) -> bool:
     return kind.__module__ in _URLS and kind.__qualname__.endswith(("Url", "Dsn"))
 
 
-def _slots(kind: type, atom: type | None) -> list[Callable[[Any], Any]]:
-    """Return what reads each slot that holds state, also those that a subclass has hidden."""
+def _slots(kind: type, atom: type | None) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Return name and reader of each slot that holds state, also of those that a subclass hides."""
     bases = kind.__mro__
     return [
-        attrgetter(name) if found_in_class(kind, name) is item else item.__get__
+        (name, attrgetter(name) if found_in_class(kind, name) is item else item.__get__)
         for base in bases[: bases.index(atom) if atom else None]
         if "__slots__" in vars(base)
         for name, item in vars(base).items()

@@ -28,9 +28,11 @@ def hasty(schema: Any) -> SchemaValidator:
 
 def _rushed(node: Any) -> Any:
     if isinstance(node, dict):
+        kind = node.get("type")
+        if not isinstance(kind, str):  # fields by their names
+            return {name: _rushed(part) for name, part in node.items()}
         copy = {name: part if name in _NO_SCHEMAS else _rushed(part) for name, part in node.items()}
-        kind = node.get("type")  # of a field of that name it is a schema
-        if isinstance(kind, str) and kind in _COLLECTIONS:
+        if kind in _COLLECTIONS:
             copy["fail_fast"] = True
         return copy
     if isinstance(node, (list, tuple)):

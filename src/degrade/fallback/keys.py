@@ -20,7 +20,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from enum import Enum
+from enum import Enum, Flag
+from functools import lru_cache
 from inspect import Parameter
 from typing import Any
 from uuid import UUID
@@ -37,7 +38,8 @@ Key = tuple[Any, ...] | str
 
 _log = logging.getLogger("degrade.fallback")
 _SCALARS = frozenset({str, bytes, int, bool, type(None), date, timedelta, UUID})
-_PLAIN_EQ = frozenset({object.__eq__, str.__eq__, int.__eq__})
+_PLAIN_EQ = frozenset({str.__eq__, int.__eq__})
+_NOT_MADE = frozenset({Enum._missing_.__func__, Flag._missing_.__func__})  # type: ignore[attr-defined] # class methods
 _UNSTABLE = (
     "snapshot of %s is skipped for a call without a stable key: %s; "
     "name the parameters that tell results apart with key="
@@ -247,7 +249,20 @@ def _is_scalar(value: object) -> bool:
         return True
     if kind is float:
         return value != 0 and not math.isnan(value)  # type: ignore[arg-type] # it is a float
-    return isinstance(value, Enum) and kind.__eq__ in _PLAIN_EQ and type_name(kind) is not None
+    return isinstance(value, Enum) and _tells_apart(kind, value) and type_name(kind) is not None
+
+
+def _tells_apart(kind: Any, value: Enum) -> bool:
+    """Whether nothing but this member equals it, members that the enum makes later included."""
+    if kind.__eq__ is object.__eq__:
+        return kind._member_map_.get(value._name_) is value or isinstance(value, Flag)
+    return kind.__eq__ in _PLAIN_EQ and _has_distinct_members(kind)
+
+
+@lru_cache(maxsize=256)
+def _has_distinct_members(kind: Any) -> bool:
+    members = {id(member): member for member in kind}
+    return kind._missing_.__func__ in _NOT_MADE and len(set(members.values())) == len(members)
 
 
 def _check_names(key: tuple[str, ...], target: Target) -> None:

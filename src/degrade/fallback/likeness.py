@@ -18,7 +18,6 @@ from operator import attrgetter, is_, itemgetter
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
 from pydantic_core import TzInfo
 
 from degrade.fallback.data import (
@@ -39,12 +38,11 @@ _PLAIN: frozenset[type] = frozenset({str, bytes, int, bool, type(None), date, ti
 """Types whose values are the same when they are equal."""
 
 _SUBCLASSED = frozenset({str, bytes, int, float, Decimal, date, datetime, time, timedelta})
-_fields_set = attrgetter("__pydantic_fields_set__")
 _FIXED = frozenset({timezone, TzInfo})
 _fold, _tzinfo = attrgetter("fold"), attrgetter("tzinfo")
 
 
-def alike(one: Any, other: Any, *, exact: bool, set_alike: bool = False) -> bool:
+def alike(one: Any, other: Any, *, exact: bool) -> bool:
     """Whether `other` can stand for `one`, from which it was stored.
 
     What is of a subclass (numpy's numbers, `Counter`) may come back as the built-in type if it
@@ -57,7 +55,6 @@ def alike(one: Any, other: Any, *, exact: bool, set_alike: bool = False) -> bool
         other: What came back.
         exact: The annotation leaves the container open (a union, `Any`), so a tuple may not come
             back as a list; otherwise it decides, as `Sequence` does.
-        set_alike: The same fields of models must have been set.
 
     Raises:
         Exception: Whatever the `__eq__` of a value raises.
@@ -65,17 +62,16 @@ def alike(one: Any, other: Any, *, exact: bool, set_alike: bool = False) -> bool
     Cost:
         0.1 µs for each plain value.
     """
-    return _Comparison(exact, set_alike).all([one], [other])
+    return _Comparison(exact).all([one], [other])
 
 
 class _Comparison:
     """Compares level by level."""
 
-    __slots__ = ("_exact", "_set_alike")
+    __slots__ = ("_exact",)
 
-    def __init__(self, exact: bool, set_alike: bool) -> None:
+    def __init__(self, exact: bool) -> None:
         self._exact = exact
-        self._set_alike = set_alike
 
     def all(self, ones: list[Any], others: list[Any]) -> bool:
         """Whether each of these is alike to its counterpart; both are equally long."""
@@ -130,17 +126,9 @@ class _Comparison:
 
     def _same_state(self, kind: type, shape: Shape, ones: list[Any], others: list[Any]) -> bool:
         """Whether the attributes are alike, those that are no fields among them."""
-        return (
-            all(
-                self.all(slot_values(slot, ones), slot_values(slot, others)) for slot in shape.slots
-            )
-            and (not shape.has_dict or all(starmap(self.all, _columns(kind, shape, ones, others))))
-            and (
-                not self._set_alike
-                or not issubclass(kind, BaseModel)
-                or list(map(_fields_set, ones)) == list(map(_fields_set, others))
-            )
-        )
+        return all(
+            self.all(slot_values(read, ones), slot_values(read, others)) for _, read in shape.slots
+        ) and (not shape.has_dict or all(starmap(self.all, _columns(kind, shape, ones, others))))
 
     def _joined(self, ones: list[Any], others: list[Any]) -> bool:
         """Whether containers hold the same, in the same order."""
@@ -223,7 +211,7 @@ def _has_state(shape: Shape, one: Any) -> bool:
     """Whether an object has anything beside its content."""
     attributes = attribute_dicts([one])[0].keys() if shape.has_dict else frozenset()
     return bool(attributes - shape.derived) or any(
-        slot_values(slot, [one]) != [MISSING] for slot in shape.slots
+        slot_values(read, [one]) != [MISSING] for _, read in shape.slots
     )
 
 

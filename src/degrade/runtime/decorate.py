@@ -6,11 +6,12 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from degrade.core.policy import SLA, Recovery
 from degrade.errors import ConfigError, UsageError
+from degrade.fallback.annotations import names_at
 from degrade.fallback.base import (
     Rung,
     Target,
@@ -80,8 +81,11 @@ class Degradable(Generic[F]):
             UsageError: It cannot be guarded; the code names the reason.
             DuplicateFlagError: The flag is declared elsewhere.
         """
+        return self._guarded(fn, names_at(sys._getframe(1)))  # noqa: SLF001 - annotations may name what the place that decorates can see
+
+    def _guarded(self, fn: Any, scope: Mapping[str, Any]) -> Any:
         if isinstance(fn, (staticmethod, classmethod)):
-            return type(fn)(self(fn.__func__))
+            return type(fn)(self._guarded(fn.__func__, scope))
         _check_function(self._name, fn)
         awaits = is_coroutine_callable(fn)
         if self._deadline_s is not None and not awaits:
@@ -94,7 +98,7 @@ class Degradable(Generic[F]):
             signature: inspect.Signature | None = inspect.signature(fn)
         except (TypeError, ValueError):
             signature = None
-        target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
+        target = Target.of(fn, self._name, scope=scope)
         rungs = [rung.bind(target) for rung in self._rungs]
         deadline = None
         if self._deadline_s is not None:

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, Flag, IntEnum, StrEnum
+from enum import Enum, Flag, IntEnum, IntFlag, StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unittest.mock import Mock
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from degrade.errors import UsageError
 from degrade.fallback.base import Target
@@ -284,9 +286,158 @@ class Listing(list):  # type: ignore[type-arg]
     text: str
 
 
+@dataclass
+class Day(date):
+    text: str
+
+    def __new__(cls, day: int, text: str = "") -> Self:
+        return date.__new__(cls, 2024, 1, day)
+
+    def __init__(self, day: int, text: str = "") -> None:
+        self.text = text
+
+
+@dataclass
+class Queue(deque):  # type: ignore[type-arg]
+    text: str
+
+
+@dataclass
+class Fault(Exception):
+    text: str
+
+
+@dataclass
+class Local(threading.local):
+    text: str
+
+
+class Hidden(BaseModel):
+    __slots__ = ("hidden",)
+
+    text: str = ""
+
+
+class Roomy(NamedTuple("Roomy", [("x", int)])):  # noqa: SLOT002 - it has attributes
+    pass
+
+
+def _assigned(made: Any, **attributes: Any) -> Any:
+    vars(made).update(attributes)
+    return made
+
+
 class Point(NamedTuple):
     x: int
     y: int
+
+
+class Search(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    text: str = ""
+    private: Any = None
+    extra: Any = None
+    _private: Any = PrivateAttr(default=None)
+
+
+def search(private: Any = None, **fields: Any) -> Search:
+    made = Search(**fields)
+    made._private = private
+    return made
+
+
+@dataclass
+class Named:
+    """Fields may have any name, those of our own parts as well."""
+
+    private: Any = None
+    extra: Any = None
+    fields_set: Any = None
+
+
+@dataclass(frozen=True)
+class Stated(Query):
+    """A field takes the name of what a `cached_property` made before."""
+
+    words: Any = None  # type: ignore[assignment]
+
+
+class Same(str, Enum):  # noqa: UP042 - the old spelling, which `StrEnum` would refuse
+    """Members that are equal as texts."""
+
+    ONE = "1"
+    TWO = "2"
+
+    def __new__(cls, value: str) -> Self:
+        made = str.__new__(cls, "a")
+        made._value_ = value
+        return made
+
+
+class Growing(str, Enum):  # noqa: UP042 - as above
+    """Members that are not in it are made when they are asked for."""
+
+    KNOWN = "known"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self:
+        made = str.__new__(cls, "unknown")
+        made._name_, made._value_ = "UNKNOWN", value
+        return made
+
+
+Odd = Enum("Odd", {"A": 1, "A', tests.unit.fallback.test_keys.Odd.'B": 2, "B": 3})
+
+
+class Access(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Search(private=True), Search(private=False)),
+        (Search(extra=1), Search(extra=2)),
+        (Search(text="a"), Search(text="a", more=1)),
+        (Search(more={"private": 1}), Search(more={"private": 2})),
+        (search(1), search(2)),
+        (search(private=1), Search(private=1)),
+        (Search(), Search(text="")),
+        (Search(**{"a=1, b": 1}), Search(a=1, b=1)),
+        (Search(**{"a': 1, 'b": 1}), Search(a=1, b=1)),
+        (Named(private=1), Named(extra=1)),
+        (Named(fields_set=1), Named(fields_set=True)),
+        (Named(private=Search(private=1)), Named(private=Search(private=2))),
+        (Stated("a", words="b"), Stated("a", words="c")),
+        (Slotted("a"), Slotted("b")),
+        (Same.ONE, Same.TWO),
+        ([Odd.A, Odd.B], [list(Odd)[1]]),
+        (Access.READ | Access.WRITE, 3),
+        (Access.READ | Access.WRITE, Access.READ),
+        (Access(8), Access(16)),
+        ({"a": "b"}, {"a': 'b": 1}),
+        (0.0, -0.0),
+        ((1, 2), Point(1, 2)),
+    ],
+)
+def test_no_name_or_text_hides_a_difference(one: Any, other: Any):
+    maker = keys()
+    first, second = maker.key((one,), {}, None), maker.key((other,), {}, None)
+    assert first is not None
+    assert second is not None
+    assert maker.text(first) != maker.text(second)
+    assert first != second
+
+
+def test_members_that_equal_others_are_never_looked_up_by_value():
+    maker = keys()
+    assert isinstance(maker.key((Same.ONE,), {}, None), str)
+    assert isinstance(maker.key((Growing.KNOWN,), {}, None), str)
+    assert isinstance(maker.key((Sort.NEW,), {}, None), tuple)
+    assert isinstance(maker.key((Access.READ,), {}, None), tuple)
+    assert maker.key((Growing("a"),), {}, None) is None
 
 
 class Filters(BaseModel):
@@ -366,7 +517,8 @@ def _local() -> Any:
 @pytest.mark.parametrize(
     "value",
     [object(), lambda: 1, Feed(), Mock(spec=str), _hiding(), _extended(), _endless(), _local(),
-     Listing("a"), list(range(20_000)), [object()], {"k": object()}, Query(object()),  # type: ignore[arg-type]
+     Listing("a"), Day(1), Queue("a"), Fault("a"), Local("a"), Hidden(), _assigned(Roomy(1), y=1),
+     _assigned(Filters(), more=1), list(range(20_000)), [object()], {"k": object()}, Query(object()),  # type: ignore[arg-type]
      datetime(2024, 1, 1, tzinfo=ZoneInfo("UTC")).tzinfo, iter([1])],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip

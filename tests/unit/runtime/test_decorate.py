@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from degrade import (
     simplified,
     snapshot,
 )
+from degrade.clock import ManualClock
 from tests.unit.runtime.doing import Sick
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -197,3 +199,93 @@ def test_refusals_name_the_function_and_the_flag():
         degradable("feed.ranking", deadline="1s")(Story().method)
     assert "'feed.ranking'" in str(caught.value)
     assert "Story.method" in str(caught.value)
+
+
+# ------------------------------------------------------------------- names in annotations
+
+
+def guarded(name: str) -> Any:
+    return degradable(name, fallback=[snapshot(max_age="1h", key=("query",)), default("nothing")])
+
+
+def shop() -> tuple[Any, Any, list[Exception]]:
+    """Return a class of guarded methods, another class, and a list of what they raise."""
+    raised: list[Exception] = []
+
+    def found(value: Any) -> list[Any]:
+        for error in raised:
+            raise error
+        return [value]
+
+    @dataclass
+    class Shelf:
+        name: str
+
+    class Shop:
+        @dataclass
+        class Item:
+            name: str
+
+        @staticmethod
+        @guarded("shop.inner_static")
+        def inner_static(query: str) -> list[Item]:
+            return found(Shop.Item(query))
+
+        @guarded("shop.outer_static")
+        @staticmethod
+        def outer_static(query: str) -> list[Item]:
+            return found(Shop.Item(query))
+
+        @classmethod
+        @guarded("shop.inner_class")
+        def inner_class(cls, query: str) -> list[Item]:
+            return found(Shop.Item(query))
+
+        @guarded("shop.outer_class")
+        @classmethod
+        def outer_class(cls, query: str) -> list[Item]:
+            return found(Shop.Item(query))
+
+        @guarded("shop.method")
+        def method(self, query: str) -> list[Item]:
+            return found(Shop.Item(query))
+
+        @guarded("shop.shelf")
+        @staticmethod
+        def shelf(query: str) -> list[Shelf]:
+            return found(Shelf(query))
+
+        @guarded("shop.later")
+        @staticmethod
+        def later(query: str) -> list[Later]:
+            return found(Shop.Later(query))
+
+        @dataclass
+        class Later:
+            name: str
+
+    return Shop, Shelf, raised
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("inner_static", "Item"),
+        ("outer_static", "Item"),
+        ("inner_class", "Item"),
+        ("outer_class", "Item"),
+        ("method", "Item"),
+        ("shelf", "Shelf"),
+        ("later", "Later"),
+    ],
+)
+def test_an_annotation_names_a_class_of_the_class_body_or_of_the_function_around_it(
+    runtime: Runtime, clock: ManualClock, method: str, kind: str
+):
+    owner, shelf, raised = shop()
+    expected = [(shelf if kind == "Shelf" else getattr(owner, kind))("x")]
+    assert getattr(owner(), method)("x") == expected
+    clock.advance(1)
+    runtime.tick()
+    raised.append(OSError())
+    assert getattr(owner(), method)("x") == expected
