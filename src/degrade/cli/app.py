@@ -89,6 +89,10 @@ def options(
             "--actor", metavar="NAME", help="Who acts; you, unless told. [env: DEGRADE_ACTOR]"
         ),
     ] = None,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the SQLite file of the store if it is not there."),
+    ] = False,
     version: Annotated[  # noqa: ARG001 - the callback of the option acts on it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -105,7 +109,7 @@ def options(
         for word in (name, value)
     ]
     settings = load_settings(store=store, namespace=namespace, actor=actor)
-    ctx.obj = Session(settings=settings, given=tuple(given))
+    ctx.obj = Session(settings=settings, given=tuple(given), create=create)
 
 
 @app.command()

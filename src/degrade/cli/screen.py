@@ -267,7 +267,8 @@ def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> Non
 
 def event_line(event: Event, now: float) -> str:
     """Return an event as one line."""
-    subject = {None: "level", "*": "every flag"}.get(event.flag, event.flag)
+    nothing = "level" if event.type.startswith("level") else "the store"
+    subject = {None: nothing, "*": "every flag"}.get(event.flag, event.flag)
     detail = _detail(event.evidence)
     return (
         f"{event.id}  {when(event.at, now)}  {event.type}  {subject}  {detail}"
