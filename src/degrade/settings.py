@@ -145,6 +145,7 @@ def open_store(
     clock: Clock | None = None,
     namespace: str = "default",
     snapshots_key: str | None = None,
+    create: bool = True,
 ) -> Store:
     """Return the store that a URL names; it connects at its first use, not here.
 
@@ -155,6 +156,7 @@ def open_store(
         namespace: Which fleet.
         snapshots_key: Where the keys lie that sign snapshots in Redis; see `Settings`. The other
             stores keep no snapshots, so it is not read for them.
+        create: Make a SQLite file that is not there; commands do not.
 
     Raises:
         ConfigError: No store has such a URL, or a key cannot be used; secrets are not shown.
@@ -167,7 +169,7 @@ def open_store(
     if scheme == "sqlite":
         from degrade.stores.sqlite import SQLiteStore  # noqa: PLC0415 - only the store in use
 
-        return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace)
+        return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace, create=create)
     if scheme in _REDIS:
         from degrade.stores.redis.address import parse  # noqa: PLC0415 - only the store in use
         from degrade.stores.redis.late import LateLink  # noqa: PLC0415 - only the store in use

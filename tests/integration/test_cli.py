@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shlex
 import signal
+import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from degrade.cli.exits import MEANINGS, Exit
 from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
@@ -26,6 +31,20 @@ from tests.command_line import MAIN, call
 pytestmark = [pytest.mark.real]
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+MANY = """
+import json, os, sys
+from degrade.cli import main
+import degrade.cli.run, degrade.stores.sqlite
+codes = []
+for words in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        sys.argv = ["degrade", *words]
+        main()
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+with open(sys.argv[2], "w") as file:
+    json.dump(codes, file)
+"""
+"""Runs commands one after the other, each in a process of its own that is there already."""
 PATIENCE_S = 30.0
 
 
@@ -68,6 +87,21 @@ def degrade(env, tmp_path):
         return done
 
     return run
+
+
+LOOKS_AND_ORDERS = [
+    ("status",),
+    ("status", "--json"),
+    ("why", "feed.ranking"),
+    ("events",),
+    ("events", "--json"),
+    ("hold", "feed.ranking", "off", "--for", "30m", "-r", "shows sold-out items"),
+    ("extend", "feed.ranking", "--for", "40m", "--json"),
+    ("level", "3", "--for", "30m", "-r", "load"),
+    ("level", "release", "-r", "load"),
+    ("release", "feed.ranking", "-r", "fixed"),
+]
+ORDERS = ("hold", "extend", "level", "release")
 
 
 def report(name: str, mode: str = "normal", **more: object) -> InstanceReport:
@@ -127,9 +161,28 @@ def test_a_release_says_what_comes_after_it(degrade, store, mode, back):
     assert back in degrade("release", "feed.ranking", "--reason", "test").stdout
 
 
-def test_a_store_that_nobody_uses_is_said_to_be_one(degrade, tmp_path):
-    out = degrade("--store", f"sqlite:///{tmp_path}/elsewhere.db", "status").stdout
-    assert "it uses another store or namespace" in out
+def test_a_store_that_nobody_uses_is_said_to_be_one(env, store, tmp_path):
+    for options, says in (
+        (("--store", "sqlite:///typo.db"), f"{tmp_path}/typo.db cannot be used: there is no such"),
+        (("--namespace", "typo"), "no namespace 'typo', only 'default'"),
+    ):
+        commands = [(*options, *words) for words in LOOKS_AND_ORDERS]
+        codes, _, err = many(env, tmp_path, commands)
+        assert codes == [Exit.STORE] * len(commands)
+        assert err.decode().count(says) == err.decode().count("--create") == len(commands)
+    assert not (tmp_path / "typo.db").exists()
+
+
+def test_a_store_can_be_made_by_an_order_before_the_service_starts(degrade, tmp_path):
+    new = ("--store", "sqlite:///new.db")
+    words = ("hold", "feed", "off", "--for", "1h", "-r", "x", "--force")
+    assert "epoch 1" in degrade(*new, "--create", *words).stdout
+    assert "feed is off" in degrade(*new, "status").stdout
+    assert "no-such" in degrade("--create", *new, "--namespace", "no-such", "status").stdout
+    assert (
+        "it uses another store or namespace"
+        in degrade(*new, "--namespace", "no-such", "status").stdout
+    )
 
 
 def test_the_advice_of_status_can_be_run_as_it_is_printed(degrade, store):
@@ -220,19 +273,176 @@ def test_a_line_of_events_tells_which_phase_came_after_which(degrade, store):
     assert "steady to degraded, 1m30s earlier  by automation: errors 50%" in second
 
 
-def test_an_output_that_cannot_be_written_is_one_line_and_the_order_stands(env, store, tmp_path):
-    hold = ("hold", "feed.ranking", "off", "--for", "30m", "-r", "bad model")
-    for words in (hold, ("status",), ("events", "--json"), ("why", "nothing", "--json")):
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [sys.executable, "-c", MAIN, *words],
-                env=env, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
-                timeout=PATIENCE_S, check=False,
-            )  # fmt: skip
-        assert done.returncode == Exit.FAILED
-        assert "Traceback" not in done.stderr
-        assert "cannot write the output: No space left on device" in done.stderr
-    assert store.read().holds["feed.ranking"].mode is HoldMode.OFF
+SHUT = {
+    ">/dev/full": "No space left on device",
+    ">&-": "it is closed",
+    "1</dev/null": "Bad file descriptor",
+}
+
+
+@pytest.mark.parametrize("how", [*SHUT, ">&- 2>&-", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
+def test_an_output_that_cannot_be_written_stops_no_order_and_has_its_exit_code(
+    env, store, tmp_path, how
+):
+    why = f"degrade: cannot write the output: {SHUT[how]}" if how in SHUT else ""
+    store.report(report("a"))
+    store.append([draft()])
+    commands = [*LOOKS_AND_ORDERS, ("--help",), ("--version",)]
+    fails = [
+        ("why", "nothing"),
+        ("hold", "feed.ranking", "off", "--for", "30m"),
+        (*LOOKS_AND_ORDERS[5], "--wait", "99%", "--timeout", "100ms"),
+    ]
+    codes, out, err = many(env, tmp_path, [*commands, *fails], how)
+    kinds = ["hold", "extended", "level", "level_released", "released", "hold"]
+    assert [event.type for event in store.events()][1:] == kinds
+    ends = [Exit.UNKNOWN_FLAG, Exit.USAGE, Exit.NOT_ARRIVED]
+    assert codes == [Exit.UNWRITTEN] * len(commands) + ends
+    assert out == b""
+    stands = "; the order was carried out, see: degrade status"
+    said = [f"{why}{stands if words[0] in ORDERS else ''}" for words in commands] if why else []
+    lines = err.decode().splitlines()
+    assert lines[: len(said)] == said
+    assert ("no flag 'nothing'" in err.decode()) == bool(why)
+    assert ("missing option '--reason'" in err.decode()) == bool(why)
+    assert lines[-1:] == ([why + stands] if why else [])
+
+
+def many(
+    env: dict[str, str], cwd: Path, commands: list[tuple[str, ...]], how: str = ""
+) -> tuple[list[int], bytes, bytes]:
+    """Run commands with their streams as a shell sets them; return exit codes and output."""
+    line = shlex.join([sys.executable, "-c", MANY, json.dumps(commands), "codes.json"])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} {how}"], env=env, cwd=cwd, capture_output=True,
+        timeout=PATIENCE_S, check=True,
+    )  # fmt: skip
+    return json.loads((cwd / "codes.json").read_text()), done.stdout, done.stderr
+
+
+HARD_TO_SHOW = "Größe \U0001f525 数据库 \u202e"
+
+
+@pytest.mark.parametrize(
+    "terminal",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "cp437"},
+        {"PYTHONIOENCODING": "utf-8:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "POSIX"},
+    ],
+    ids=lambda terminal: " ".join(terminal.values()),
+)
+def test_every_command_works_in_a_terminal_that_cannot_show_everything(
+    env, store, tmp_path, terminal
+):
+    store.declare([FlagInfo(name="feed.ranking", owner=HARD_TO_SHOW, message=HARD_TO_SHOW)])
+    store.report(report("a").model_copy(update={"host": HARD_TO_SHOW}))
+    hold = ("--actor", HARD_TO_SHOW, "hold", "feed.ranking", "off", "--for", "1h")
+    fine = [
+        ("--help",),
+        (*hold, "-r", HARD_TO_SHOW),
+        ("status",),
+        ("why", "feed.ranking"),
+        ("events",),
+        ("release", "feed.ranking", "-r", HARD_TO_SHOW),
+    ]
+    codes, out, err = many(env | terminal, tmp_path, [*fine, ("why", HARD_TO_SHOW)])
+    assert codes == [Exit.OK] * len(fine) + [Exit.UNKNOWN_FLAG]
+    plain = "ascii" if terminal.get("PYTHONUTF8") == "0" else "utf-8"
+    encoding = terminal.get("PYTHONIOENCODING", plain).partition(":")[0]
+    shown = "Größe \U0001f525".encode(encoding, "backslashreplace").decode(encoding)
+    for text in (out.decode(encoding), err.decode(encoding)):
+        assert text.replace("\n", "").isprintable()
+        assert shown in text
+    looks = [("status", "--json"), ("why", "feed.ranking", "--json"), ("events", "--json")]
+    codes, out, err = many(env | terminal, tmp_path, looks)
+    assert (codes, err) == ([Exit.OK] * 3, b"")
+    assert len([json.loads(text) for text in re.split(r"\n(?={)", out.decode("ascii"))]) == 4
+
+
+def in_a_terminal(env: dict[str, str], cwd: Path, *words: str, columns: int = 80) -> str:
+    """Return what a command writes to a terminal of its own."""
+    main, own = os.openpty()
+    fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *words], env=env | {"TERM": "xterm"}, cwd=cwd,
+        stdin=own, stdout=own, stderr=own,
+    )  # fmt: skip
+    os.close(own)
+    shown = b""
+    try:
+        while chunk := os.read(main, 65536):
+            shown += chunk
+    except OSError:  # nothing has the terminal open any more
+        pass
+    finally:
+        os.close(main)
+        assert process.wait(PATIENCE_S) == 0, shown
+    return re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).replace("\r", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_status_fits_a_terminal_and_breaks_no_word(env, store, tmp_path, columns):
+    long = "search.suggestions.for.people.who.type.slowly.and.never.look.at.them"
+    store.declare([FlagInfo(name=long, level=3), FlagInfo(name="checkout.recommendations")])
+    for name, mode in ((long, "off"), ("checkout.recommendations", "degraded")):
+        held = Hold(mode=HoldMode(mode), actor="ana", reason="shows sold-out items " * 8, at=0)
+        change = Change(type="hold", actor="ana", reason="x", instance="i", holds={name: held})
+        store.change(change)
+    store.report(report("a"))
+    shown = in_a_terminal(env, tmp_path, "status", columns=columns)
+    whole = {"checkout.recommendations", "sold-out", long, "degraded", "normal", "off"}
+    assert whole <= set(shown.split())
+    for line in shown.splitlines():
+        copied = any(word in line for word in ("end it:", "see the evidence:", "keep", "force"))
+        assert cell_len(line) <= columns or copied or len(line.split()) <= 3, line
+    assert ("why" in shown.splitlines()[2].split()) == (columns == 200)
+
+
+def test_a_pipe_gets_one_line_for_each_flag(degrade, store):
+    reason = "shows sold-out items " * 20
+    degrade("hold", "feed.ranking", "off", "--for", "1h", "-r", reason)
+    lines = [line.split() for line in degrade("status").stdout.splitlines()]
+    assert [line[0] for line in lines if line][1:5:2] == ["flag", "feed.ranking"]
+    (row,) = [line for line in lines if line[:1] == ["feed.ranking"] and "2" in line[:2]]
+    assert row.count("sold-out") == 20
+
+
+def test_nothing_that_is_written_obeys_a_hostile_name_in_a_terminal(env, store, tmp_path):
+    store.append([draft(HOSTILE, flag=HOSTILE)])
+    store.declare([FlagInfo(name=HOSTILE, owner=HOSTILE)])
+    for words in (["status"], ["why", HOSTILE], ["events"]):
+        shown = in_a_terminal(env, tmp_path, *words)
+        assert shown.replace("\n", "").isprintable(), words
+
+
+def test_records_of_a_newer_release_stop_no_command(degrade, env, tmp_path, store, path):
+    store.change(
+        Change(
+            type="hold", actor="ana", reason="x", instance="i",
+            holds={"feed.ranking": Hold(mode=HoldMode.OFF, actor="a", reason="x", at=0)},
+        )
+    )  # fmt: skip
+    newer = sqlite3.connect(path, isolation_level=None)
+    for table, columns in {"flags": "name", "instances": "id, at", "events": "seq"}.items():
+        values = {"name": "'newer'", "id, at": "'newer', 1e12", "seq": "99"}[columns]
+        newer.execute(
+            f"INSERT INTO {table} (namespace, {columns}, body) "  # noqa: S608 - words of the test
+            f"VALUES ('default', {values}, '{{\"v\": 2}}')"
+        )
+    newer.execute("UPDATE control SET state = json_set(state, '$.holds.\"feed.ranking\".v', 2)")
+    newer.close()
+    shown = degrade("status").stdout
+    assert "feed.ranking is not understood" in shown
+    assert "is no order. It changes nothing" in shown
+    commands = [("why", "feed.ranking"), ("events",), *LOOKS_AND_ORDERS[5:]]
+    assert set(many(env, tmp_path, commands)[0]) == {Exit.OK}
+    kinds = ["hold", "hold", "extended", "level", "level_released", "released"]
+    assert [event.type for event in store.events()] == kinds
+    assert "not understood" not in degrade("status").stdout
 
 
 def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):

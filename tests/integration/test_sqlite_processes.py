@@ -171,6 +171,162 @@ def test_a_forked_child_has_a_connection_of_its_own_that_outlives_the_parents(pa
     store.close()
 
 
+APPLICATION = """
+import sys, threading
+import degrade
+from degrade import default, degradable
+degrade.configure(store=sys.argv[1], local=sys.argv[2])
+@degradable("feed", fallback=default("fallback"))
+def feed():
+    return "full"
+pause, served = threading.Event(), None
+while True:
+    now = feed()
+    if now != served:
+        print(now, flush=True)
+    served = now
+    pause.wait(0.005)
+"""
+
+
+def unlinked(path):
+    for file in path.parent.glob("store.db*"):
+        file.unlink()
+
+
+def only_the_file_unlinked(path):
+    path.unlink()
+
+
+def renamed(path):
+    path.rename(path.with_name("moved.db"))
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def replaced_by_another_store(path):
+    other = SQLiteStore(path.with_name("other.db"))
+    other.change(change(search=hold()))
+    other.close()
+    unlinked(path)
+    other.path.rename(path)
+
+
+def made_again_by_an_order_that_forces_it(path):
+    unlinked(path)
+    command(path, "--create", "hold", "search", "degraded", "--for", "1h", "-r", "x", "--force")
+
+
+def command(path, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "degrade.cli", "--store", f"sqlite:///{path}", *words],
+        cwd=path.parent, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        unlinked, only_the_file_unlinked, renamed, emptied, replaced_by_another_store,
+        made_again_by_an_order_that_forces_it,
+    ],
+)  # fmt: skip
+def test_a_store_that_vanishes_under_processes_is_back_within_seconds_and_no_order_lapses(
+    path, lose
+):
+    url = f"sqlite:///{path}"
+    serving = [start(APPLICATION, url, path.parent / "local") for _ in range(3)]
+    try:
+        for process in serving:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "full\n"
+        end = time.monotonic() + PATIENCE_S
+        while command(path, "why", "feed")[0] and time.monotonic() < end:
+            pass  # it is not declared yet
+        held = ("hold", "feed", "degraded", "--for", "1h", "-r", "x", "--wait", "100%")
+        assert "3 of 3 instances" in command(path, *held)[1]
+        lose(path)
+        code, said = command(path, "status")
+        while code and time.monotonic() < end:
+            assert (code, "no such file" in said or "is empty" in said) == (4, True), said
+            code, said = command(path, "status")
+        assert code == 0
+        looking = SQLiteStore(path, create=False)
+        while "feed" not in looking.read().holds and time.monotonic() < end:
+            pass  # that of another store is merged within a poll
+        state = looking.read()
+        assert state.holds["feed"].mode == "degraded"
+        assert state.epoch > 1
+        others = {"search"} if "other" in lose.__name__ or "order" in lose.__name__ else set()
+        assert set(state.holds) == {"feed"} | others
+        lives = [event.id for event in looking.events() if event.type == "restored"]
+        assert len(lives) == 1, "all continue the life that the first of them wrote"
+        looking.close()
+        code, said = command(path, "release", "feed", "-r", "x", "--now", "--wait", "100%")
+        assert (code, "feed is released from degraded" in said) == (0, True), said
+        assert "3 of 3 instances" in said
+        for process in serving:
+            process.kill()
+            assert process.communicate()[0].split() == ["fallback", "full"]
+    finally:
+        for process in serving:
+            process.kill()
+            process.communicate()
+
+
+NO_ROOM = """
+import logging, os, sys, threading
+import degrade
+from degrade import default, degradable
+runtime = degrade.configure(store=sys.argv[1], local=sys.argv[2])
+@degradable("feed", fallback=default("fallback"))
+def feed():
+    return "full"
+feed()
+assert runtime.wait_ready("10s")
+pause, folder = threading.Event(), os.path.dirname(sys.argv[3])
+while feed() == "full":
+    pause.wait(0.01)
+import resource
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), limits[1]))  # as on a full disk
+for name in os.listdir(folder):
+    if name.startswith("store.db"):
+        os.unlink(os.path.join(folder, name))
+before = runtime.troubles.counts["store"]
+while runtime.troubles.counts["store"] < before + 5:
+    assert feed() == "fallback"
+    pause.wait(0.01)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+print("still", feed(), flush=True)
+while feed() == "fallback":
+    pause.wait(0.01)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 4096, 20_000])
+def test_a_store_that_vanishes_on_a_full_disk_is_restored_once_there_is_room(path, room):
+    process = start(NO_ROOM, f"sqlite:///{path}", path.parent / "local", path, room)
+    end = time.monotonic() + PATIENCE_S
+    try:
+        held = ("hold", "feed", "degraded", "--for", "1h", "-r", "x", "--force")
+        while command(path, *held)[0] and time.monotonic() < end:
+            pass
+        assert process.stdout is not None
+        assert process.stdout.readline() == "still fallback\n"
+        released = ("release", "feed", "-r", "x", "--now")
+        while command(path, *released)[0] and time.monotonic() < end:
+            pass
+        assert finish(process) == ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
 FULL_DISK = """
 import resource, sys
 from degrade.errors import StoreError

@@ -13,6 +13,8 @@ import typer
 
 from degrade.cli import screen, told
 from degrade.cli.exits import Exit
+from degrade.cli.layout import console, say
+from degrade.cli.output import Output
 from degrade.cli.session import Session
 from degrade.cli.text import clean, json_text
 from degrade.clock import SystemClock
@@ -89,6 +91,10 @@ def options(
             "--actor", metavar="NAME", help="Who acts; you, unless told. [env: DEGRADE_ACTOR]"
         ),
     ] = None,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the SQLite file of the store if it is not there."),
+    ] = False,
     version: Annotated[  # noqa: ARG001 - the callback of the option acts on it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -105,7 +111,7 @@ def options(
         for word in (name, value)
     ]
     settings = load_settings(store=store, namespace=namespace, actor=actor)
-    ctx.obj = Session(settings=settings, given=tuple(given))
+    ctx.obj = Session(settings=settings, given=tuple(given), create=create)
 
 
 @app.command()
@@ -122,7 +128,7 @@ def status(
     if as_json:
         print(json_text(found))
     else:
-        screen.show_status(found, screen.console(), prefix=_prefix(ctx))
+        screen.show_status(found, console(), prefix=_prefix(ctx))
 
 
 @app.command()
@@ -132,7 +138,7 @@ def why(ctx: typer.Context, flag: FlagArgument, *, as_json: Json = False) -> Non
     if as_json:
         print(json_text(found))
     else:
-        screen.show_why(found, screen.console(), prefix=_prefix(ctx))
+        screen.show_why(found, console(), prefix=_prefix(ctx))
 
 
 @app.command()
@@ -168,7 +174,7 @@ def hold(
         local=local,
     )
     if not as_json:
-        told.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
+        told.show_held(done, console(), prefix=_prefix(ctx), now=_now())
     end = ("--until-released",) if for_ is None else ("--for", for_)
     share = () if done.hold.dial == 1 else ("--dial", dial)
     again = ("hold", flag, done.hold.mode, *share, *end, "--reason", reason, "--local")
@@ -187,10 +193,11 @@ def extend(
 ) -> None:
     """Let a hold last for a time from now; everything else of it stays."""
     done = _control(ctx).extend(flag, for_=_end(for_, until_released=until_released), reason=reason)
+    _mark_ordered()
     if as_json:
         print(json_text(done))
     else:
-        told.show_held(done, screen.console(), prefix=_prefix(ctx), now=_now())
+        told.show_held(done, console(), prefix=_prefix(ctx), now=_now())
 
 
 @app.command()
@@ -210,7 +217,7 @@ def release(
     control = _control(ctx, local=local)
     done = control.release(flag, reason=reason, now=now, local=local)
     if not as_json:
-        told.show_released(done, screen.console())
+        told.show_released(done, console())
     _finish(ctx, control, done, waits, as_json=as_json)
 
 
@@ -241,7 +248,7 @@ def level(
         control = _control(ctx)
         gone = control.release_level(reason=reason, now=now)
         if not as_json:
-            told.show_level_released(gone, screen.console())
+            told.show_level_released(gone, console())
         _finish(ctx, control, gone, waits, as_json=as_json)
         return
     if order not in ("1", "2", "3"):
@@ -255,7 +262,7 @@ def level(
     control = _control(ctx)
     done = control.order_level(int(order), for_=end, reason=reason)
     if not as_json:
-        told.show_level(done, screen.console(), prefix=_prefix(ctx), now=_now())
+        told.show_level(done, console(), prefix=_prefix(ctx), now=_now())
     _finish(ctx, control, done, waits, as_json=as_json)
 
 
@@ -293,7 +300,7 @@ def events(
 def _follow(control: Control, last: str | None, flag: str | None, *, as_json: bool) -> None:
     pause, away = threading.Event(), False
     last = last or "0"
-    while True:
+    while getattr(sys.stdout, "failure", None) is None:
         try:
             found = control.events(last, flag)
             away = False
@@ -310,8 +317,17 @@ def _follow(control: Control, last: str | None, flag: str | None, *, as_json: bo
 
 
 def _print_event(event: Event, *, as_json: bool) -> None:
-    text = json_text(event, indent=None) if as_json else screen.event_line(event, _now())
-    print(clean(text), flush=True)
+    if as_json:
+        print(json_text(event, indent=None))
+    else:
+        say(console(), screen.event_line(event, _now()), hang=14)
+    sys.stdout.flush()
+
+
+def _mark_ordered() -> None:
+    """Let a failing output say that the order was carried out all the same."""
+    if isinstance(sys.stdout, Output):
+        sys.stdout.ordered = True
 
 
 def _waits(
@@ -335,6 +351,7 @@ def _finish(
     local: Sequence[str] = (),
 ) -> None:
     """Wait if that was asked for, and end with its own code when fewer follow than asked."""
+    _mark_ordered()
     arrived: Arrived | None = None
     if waits is not None and done.epoch is not None:
         share, timeout_s = waits
@@ -342,7 +359,7 @@ def _finish(
     if as_json:
         print(json_text(replace(done, arrived=arrived)))
     elif arrived is not None:
-        told.show_arrived(arrived, screen.console(), prefix=_prefix(ctx), local=local)
+        told.show_arrived(arrived, console(), prefix=_prefix(ctx), local=local)
     if arrived is not None and not arrived.enough:
         raise typer.Exit(Exit.NOT_ARRIVED)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 from degrade.cli.exits import Exit, exit_for, json_error
+from degrade.cli.output import Output, take_streams
 from degrade.errors import DegradeError, MissingExtraError
 
 __all__ = ("main",)
@@ -16,27 +16,19 @@ _WITHOUT = (
     "to act on one host without the store, there: "
     "degrade hold FLAG MODE --for 30m --reason REASON --local"
 )
-_UNWRITTEN = "cannot write the output: {}; an order that was given stands, see: degrade status"
 
 
 def main() -> None:
     """Run the command line with the process's arguments, and exit with a documented code."""
+    output = take_streams()
     try:
         try:
             code = _run()
         except DegradeError as error:
             code = _tell(error)
-        print(end="", flush=True)
     except KeyboardInterrupt:  # while it starts; later the parser hears it
         code = Exit.INTERRUPTED
-    except OSError as error:
-        if error.filename is not None:  # no error of the output, which has no name
-            raise
-        if not isinstance(error, BrokenPipeError):  # the reader went away, and wants no word
-            print(f"degrade: {_UNWRITTEN.format(error.strerror)}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has nowhere to go
-        code = Exit.FAILED
-    sys.exit(code)
+    sys.exit(_end(output, code))
 
 
 def _run() -> int:
@@ -49,13 +41,24 @@ def _run() -> int:
 def _tell(error: DegradeError) -> Exit:
     """Print an error, with the way out, and return its exit code."""
     code = exit_for(error)
-    from degrade.cli.text import clean  # noqa: PLC0415 - not needed unless something failed
-
-    print(f"degrade: {clean(str(error))}", file=sys.stderr)
+    print(f"degrade: {' '.join(str(error).splitlines())}", file=sys.stderr)
     if error.code == "store" and "--local" not in sys.argv[1:]:
         print(f"degrade: {_WITHOUT}", file=sys.stderr)
     if "--json" in sys.argv[1:]:
         print(json_error(error, code))
+    return code
+
+
+def _end(output: Output, code: int) -> int:
+    """Return the exit code, once everything is written or cannot be."""
+    output.flush()
+    failure = output.failure
+    if failure is not None:
+        done = "; the order was carried out, see: degrade status" if output.ordered else ""
+        if done or not isinstance(failure, BrokenPipeError):  # a reader that had enough
+            print(f"degrade: cannot write the output: {failure.strerror}{done}", file=sys.stderr)
+        code = code or Exit.UNWRITTEN
+    sys.stderr.flush()
     return code
 
 

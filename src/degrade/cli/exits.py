@@ -20,6 +20,7 @@ class Exit(IntEnum):
     STORE = 4
     UNKNOWN_FLAG = 5
     NOT_ARRIVED = 6
+    UNWRITTEN = 7
     INTERRUPTED = 130
 
 
@@ -31,6 +32,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.STORE: "the store, or the file of local holds, cannot be used",
     Exit.UNKNOWN_FLAG: "no such flag is declared; the message names the closest",
     Exit.NOT_ARRIVED: "done, but fewer processes than `--wait` asked for have applied it in time",
+    Exit.UNWRITTEN: "done, but the output could not be written; an order stands",
     Exit.INTERRUPTED: "interrupted; an order that was written by then stands",
 }
 

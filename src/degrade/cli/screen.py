@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from degrade.cli.layout import say, show_table
 from degrade.cli.text import ago, ahead, clean, command_line, when
 from degrade.control import (
     Advice,
@@ -25,54 +22,45 @@ from degrade.core.records import Event, Hold, LevelOrder
 from degrade.units import duration_text, ratio_text
 
 __all__ = (
-    "console", "end_of", "event_line", "seen_line", "show_advice", "show_status", "show_why", "words",
+    "end_of", "event_line", "seen_line", "show_advice", "show_status", "show_why", "words",
 )  # fmt: skip
 
 _COLOURS = {
     "normal": "green", "steady": "green", "degraded": "yellow", "recovering": "cyan",
     "off": "bold red", "observe": "magenta",
 }  # fmt: skip
-_PIPE_WIDTH = 160
 _MOST_NAMED = 10
-
-
-def console() -> Console:
-    """Return where to print; a pipe gets wide lines without colours."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+_COLUMNS = ("flag", "level", "mode", "dial", "phase", "instances", "since", "why", "hold")
+_DROPPED = ("level", "phase", "why", "dial", "since", "hold", "instances")
+"""What a narrow terminal does without, first to last: for what is not normal, it stands below."""
 
 
 def show_status(status: Status, out: Console, *, prefix: Sequence[str]) -> None:
     """Print how everything stands, and what to do now."""
     count = len(status.instances)
     people = "1 process" if count == 1 else f"{count} processes"
-    out.print(
-        words(
-            f"{status.store}  namespace {status.namespace}  epoch {status.epoch}  "
-            f"{people} heard in the last ten minutes"
-        )
+    say(
+        out,
+        f"{status.store}  namespace {status.namespace}  epoch {status.epoch}  "
+        f"{people} heard in the last ten minutes",
     )
     if not status.flags:
-        out.print(words("No process has declared a flag here yet."))
-        out.print(words("If a service runs, it uses another store or namespace than this one."))
+        say(out, "No process has declared a flag here yet.")
+        say(out, "If a service runs, it uses another store or namespace than this one.")
     else:
-        out.print(_table(status))
+        _show_table(status, out)
     _show_store(status, out)
     if status.advice:
         show_advice(status.advice, out, now=status.now, prefix=prefix)
     elif status.flags:
-        out.print(Text("All is well: nothing is degraded.", style="green"))
+        say(out, Text("All is well: nothing is degraded.", style="green"))
 
 
-def _table(status: Status) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("flag", "level", "mode", "dial", "phase", "instances", "since", "why", "hold"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("level", "dial", "mode"))
-    for flag in status.flags:
-        level = None if flag.info is None else flag.info.level
-        table.add_row(
+def _show_table(status: Status, out: Console) -> None:
+    rows = [
+        (
             words(flag.name),
-            words("-" if level is None else str(level)),
+            words("-" if flag.info is None or flag.info.level is None else str(flag.info.level)),
             _mode(flag.mode.value),
             words(ratio_text(flag.dial)),
             _mode("-" if flag.phase is None else flag.phase.value),
@@ -81,7 +69,12 @@ def _table(status: Status) -> Table:
             words(flag.reason or "-"),
             words(_hold(flag, status.now)),
         )
-    return table
+        for flag in status.flags
+    ]
+    cells = zip(*rows, strict=True)
+    show_table(
+        out, dict(zip(_COLUMNS, cells, strict=True)), sentences=("why", "hold"), drop=_DROPPED
+    )
 
 
 def _show_store(status: Status, out: Console) -> None:
@@ -90,15 +83,15 @@ def _show_store(status: Status, out: Console) -> None:
     if event is not None:
         who = "" if event.instance is None else f" by {event.instance}"
         text = f"{event.cause} {ago(event.at, status.now)}; what was in force was restored{who}."
-        out.print(words(text[0].upper() + text[1:]), soft_wrap=True)
+        say(out, text[0].upper() + text[1:])
     judged = any(flag.fleet is not None for flag in status.flags)
     if status.not_before is not None and (judged or event is not None):
         until = ahead(status.not_before, status.now)
-        out.print(words(f"The store is new: the fleet judges no flag yet, but {until}."))
+        say(out, f"The store is new: the fleet judges no flag yet, but {until}.")
     for item in status.behind[:_MOST_NAMED]:
-        out.print(words(seen_line(item, status.epoch)), soft_wrap=True)
+        say(out, seen_line(item, status.epoch))
     if len(status.behind) > _MOST_NAMED:
-        out.print(words(f"... and {len(status.behind) - _MOST_NAMED} more of them"))
+        say(out, f"... and {len(status.behind) - _MOST_NAMED} more of them")
 
 
 def seen_line(item: Seen, epoch: int) -> str:
@@ -141,7 +134,7 @@ def show_advice(
     advice: Sequence[Advice], out: Console, *, now: float, prefix: Sequence[str]
 ) -> None:
     """Print what is not normal: since when, why, by whom, until when, and the next commands."""
-    out.print(Text("What now", style="bold"))
+    say(out, Text("What now", style="bold"))
     for item in advice:
         line = Text("  ")
         line.append(clean(item.subject), style="bold")
@@ -158,16 +151,16 @@ def show_advice(
             ends = when(item.until, now)
             at = "at " if ends[0].isdigit() else ""
             line.append(f" It ends {at}{ends} ({ahead(item.until, now)}).")
-        out.print(line, soft_wrap=True)
+        say(out, line)
         if item.note:
-            out.print(words(f"    {item.note}"), soft_wrap=True)
+            say(out, f"    {item.note}")
         if item.flags and item.flags != (item.subject,):
-            out.print(words(f"    flags: {', '.join(item.flags)}"), soft_wrap=True)
+            say(out, f"    flags: {', '.join(item.flags)}")
         width = max((len(command.purpose) for command in item.commands), default=0) + 1
         for command in item.commands:
             text = Text(f"    {command.purpose + ':':<{width}} ")
             text.append(command_line([*prefix, *command.words]), style="bold cyan")
-            out.print(text, soft_wrap=True)
+            say(out, text, copy=True)
 
 
 def _ends(ends: str) -> str:
@@ -181,43 +174,43 @@ def show_why(why: Why, out: Console, *, prefix: Sequence[str]) -> None:
     head.append(": ")
     head.append(flag.mode.value, style=_COLOURS[flag.mode.value])
     head.append(f", dial {ratio_text(flag.dial)}, {_instances(flag)}")
-    out.print(head, soft_wrap=True)
+    say(out, head)
     info = flag.info
     if info is None:
-        out.print(words("  declared by no process here"))
+        say(out, "  declared by no process here")
     else:
         for name, value in (
             ("level", info.level), ("owner", info.owner), ("SLA", info.sla),
             ("users are told", info.message), ("declared in", info.where or None),
         ):  # fmt: skip
             if value is not None:
-                out.print(words(f"  {name}: {value}"), soft_wrap=True)
-    out.print(Text("Orders", style="bold"))
+                say(out, f"  {name}: {value}")
+    say(out, Text("Orders", style="bold"))
     for line in why.orders or ("none; the automation decides",):
-        out.print(words(f"  {line}"), soft_wrap=True)
+        say(out, f"  {line}")
     if flag.fleet is not None:
         _show_fleet(flag.fleet, why, out)
-    out.print(Text("Instances", style="bold"))
+    say(out, Text("Instances", style="bold"))
     for instance in why.instances:
         _show_instance(instance, out, now=why.now)
     if not why.instances:
-        out.print(words("  none has reported this flag in the last ten minutes"))
+        say(out, "  none has reported this flag in the last ten minutes")
     if why.events:
-        out.print(Text("Last events", style="bold"))
+        say(out, Text("Last events", style="bold"))
         for event in why.events:
-            out.print(words(f"  {event_line(event, why.now)}"), soft_wrap=True)
+            say(out, f"  {event_line(event, why.now)}")
     if why.advice:
         show_advice(why.advice, out, now=why.now, prefix=prefix)
 
 
 def _show_fleet(view: FleetView, why: Why, out: Console) -> None:
     """Print the fleet's verdict, the votes, and what would change it."""
-    out.print(Text("Fleet", style="bold"))
+    say(out, Text("Fleet", style="bold"))
     verdict, now = view.verdict, why.now
     if verdict is not None:
         began = f"{when(verdict.at, now)} ({ago(verdict.at, now)})"
         told = f"{verdict.voters} of {verdict.live} instances: {verdict.cause}"
-        out.print(words(f"  degraded by its verdict since {began}: {told}"), soft_wrap=True)
+        say(out, f"  degraded by its verdict since {began}: {told}")
         if verdict.recovering:
             next_ = "the first recovery step was kept, so every instance recovers"
         elif verdict.retry_at > now:
@@ -226,16 +219,13 @@ def _show_fleet(view: FleetView, why: Why, out: Console) -> None:
             )
         else:
             next_ = "one instance tries the first recovery step for all"
-        out.print(words(f"  {next_}"), soft_wrap=True)
+        say(out, f"  {next_}")
     elif view.capped:
-        out.print(
-            words(f"  no verdict: {view.holders} stand already, as many as are allowed at once"),
-            soft_wrap=True,
-        )
-    out.print(words(f"  now {view.count}"), soft_wrap=True)
+        say(out, f"  no verdict: {view.holders} stand already, as many as are allowed at once")
+    say(out, f"  now {view.count}")
     places = {item.id: f"{item.host} pid {item.pid}" for item in why.instances}
     for instance, cause in sorted(view.votes.items()):
-        out.print(words(f"    {places.get(instance, instance)}: {cause}"), soft_wrap=True)
+        say(out, f"    {places.get(instance, instance)}: {cause}")
 
 
 def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> None:
@@ -253,7 +243,7 @@ def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> Non
             f"since {when(report.since, now)} ({ago(report.since, now)}); {'; '.join(notes)}"
         )
     )
-    out.print(line, soft_wrap=True)
+    say(out, line)
     details = [f"because: {report.reason}", *report.verdict]
     if report.rungs:
         details.append(f"ladder: {', '.join(report.rungs)}")
@@ -262,12 +252,13 @@ def _show_instance(instance: InstanceStatus, out: Console, *, now: float) -> Non
     if report.oldest_age_s is not None:
         details.append(f"oldest answer of the last minute: {duration_text(report.oldest_age_s)}")
     for detail in details:
-        out.print(words(f"    {detail}"), soft_wrap=True)
+        say(out, f"    {detail}")
 
 
 def event_line(event: Event, now: float) -> str:
     """Return an event as one line."""
-    subject = {None: "level", "*": "every flag"}.get(event.flag, event.flag)
+    nothing = "level" if event.type.startswith("level") else "the store"
+    subject = {None: nothing, "*": "every flag"}.get(event.flag, event.flag)
     detail = _detail(event.evidence)
     return (
         f"{event.id}  {when(event.at, now)}  {event.type}  {subject}  {detail}"

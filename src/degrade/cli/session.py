@@ -20,10 +20,12 @@ class Session:
     Attributes:
         settings: Options, environment and TOML together.
         given: The global options that were on the command line, to repeat in advice.
+        create: Make the SQLite file of the store if it is not there.
     """
 
     settings: Settings
     given: tuple[str, ...]
+    create: bool = False
 
     def control(self, *, local: bool = False) -> Control:
         """Return the verbs over the store.
@@ -34,7 +36,9 @@ class Session:
         Raises:
             StoreError: No other process can see the store (code `store-not-shared`).
         """
-        store = open_store(self.settings.store, namespace=self.settings.namespace)
+        store = open_store(
+            self.settings.store, namespace=self.settings.namespace, create=self.create
+        )
         if not store.shared and not local:
             raise _not_shared(store)
         return Control(

@@ -1,7 +1,8 @@
 """Text that a terminal can be given: whatever a flag, a reason or an actor contains.
 
 Control characters could move the cursor, hide a line or answer for the user; marks that turn the
-direction of writing could make one flag look like another. They become a visible sign.
+direction of writing could make one flag look like another. They become a visible sign. Characters that the
+encoding of the output does not have are escaped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import sys
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,14 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def clean(text: str) -> str:
     """Return text without anything that a terminal would obey; line ends become spaces."""
-    return "".join(_safe(char) for char in text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    shown = "".join(_safe(char) for char in text)
+    try:
+        shown.encode(encoding)
+    except UnicodeEncodeError:
+        shown = shown.replace("\N{REPLACEMENT CHARACTER}", "?")
+        return shown.encode(encoding, "backslashreplace").decode(encoding)
+    return shown
 
 
 def _safe(char: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from degrade.cli.screen import end_of, seen_line, words
+from degrade.cli.layout import say
+from degrade.cli.screen import end_of, seen_line
 from degrade.cli.text import command_line
 from degrade.control import Arrived, Held, LevelOrdered, LevelReleased, Released
 from degrade.core.words import HoldMode
@@ -24,19 +25,16 @@ def show_held(held: Held, out: Console, *, prefix: Sequence[str], now: float) ->
     dial = f" at {ratio_text(held.hold.dial)}" if held.hold.dial < 1 else ""
     place = f"on this host ({held.where})" if held.local else f"(epoch {held.epoch})"
     end = end_of(held.hold, now)
-    out.print(words(f"{name} is held {held.hold.mode}{dial}, {end} {place}"), soft_wrap=True)
+    say(out, f"{name} is held {held.hold.mode}{dial}, {end} {place}")
     if held.replaced is not None:
         before = f"{held.replaced.mode} by {held.replaced.actor}: {held.replaced.reason}"
-        out.print(words(f"it replaces: {before}"), soft_wrap=True)
+        say(out, f"it replaces: {before}")
     if held.unchecked:
-        out.print(
-            words("no declaration could be read, so the name was not checked: look at it again"),
-            soft_wrap=True,
-        )
+        say(out, "no declaration could be read, so the name was not checked: look at it again")
     if held.hold.mode is not HoldMode.NORMAL or held.local:
         local = ("--local",) if held.local else ()
         command = [*prefix, "release", held.flag, *local, "--reason", "REASON"]
-        out.print(words(f"end it: {command_line(command)}"), soft_wrap=True)
+        say(out, f"end it: {command_line(command)}", copy=True)
 
 
 def show_released(released: Released, out: Console) -> None:
@@ -44,43 +42,38 @@ def show_released(released: Released, out: Console) -> None:
     place = f"on this host ({released.where})" if released.local else f"(epoch {released.epoch})"
     if not released.holds:
         name = "nothing" if released.flag == "*" else f"{released.flag} is not held, so nothing"
-        out.print(words(f"{name} was released"), soft_wrap=True)
+        say(out, f"{name} was released")
     for name, hold in released.holds.items():
         text = "every flag" if name == "*" else name
         back = f"; traffic comes back {'at once' if released.now else 'step by step'}"
         if hold.mode in (HoldMode.NORMAL, HoldMode.OBSERVE):
             back = "; the automation decides again"
-        out.print(words(f"{text} is released from {hold.mode} {place}{back}"), soft_wrap=True)
+        say(out, f"{text} is released from {hold.mode} {place}{back}")
     if released.still is not None:
-        out.print(words(f"still in force: {released.still}"), soft_wrap=True)
+        say(out, f"still in force: {released.still}")
 
 
 def show_level(done: LevelOrdered, out: Console, *, prefix: Sequence[str], now: float) -> None:
     """Print what ordering a level did."""
     order = done.order
     end = end_of(order, now)
-    out.print(words(f"level {order.level} is ordered, {end} (epoch {done.epoch})"), soft_wrap=True)
+    say(out, f"level {order.level} is ordered, {end} (epoch {done.epoch})")
     flags = ", ".join(name for name in done.flags if name not in done.exempt)
     nothing = "nothing now" if done.exempt else "no declared flag"
-    out.print(words(f"it degrades: {flags or nothing}"), soft_wrap=True)
+    say(out, f"it degrades: {flags or nothing}")
     if done.exempt:
-        out.print(
-            words(f"held normal or off, so left alone: {', '.join(done.exempt)}"), soft_wrap=True
-        )
+        say(out, f"held normal or off, so left alone: {', '.join(done.exempt)}")
     command = [*prefix, "level", "release", "--reason", "REASON"]
-    out.print(words(f"end it: {command_line(command)}"), soft_wrap=True)
+    say(out, f"end it: {command_line(command)}", copy=True)
 
 
 def show_level_released(done: LevelReleased, out: Console) -> None:
     """Print what releasing the level did."""
     if done.order is None:
-        out.print(words("no level is ordered, so nothing was released"))
+        say(out, "no level is ordered, so nothing was released")
         return
     back = "at once" if done.now else "one after the other, step by step"
-    out.print(
-        words(f"level {done.order.level} is released (epoch {done.epoch}); flags come back {back}"),
-        soft_wrap=True,
-    )
+    say(out, f"level {done.order.level} is released (epoch {done.epoch}); flags come back {back}")
 
 
 def show_arrived(
@@ -96,34 +89,25 @@ def show_arrived(
     """
     after = duration_text(arrived.after_s)
     if arrived.trouble is not None:
-        out.print(words(f"the heartbeats cannot be read: {arrived.trouble}"), soft_wrap=True)
+        say(out, f"the heartbeats cannot be read: {arrived.trouble}")
     if not arrived.instances:
-        out.print(
-            words(f"no process has been heard in the last ten minutes (waited {after})"),
-            soft_wrap=True,
-        )
-        out.print(
-            words("so nobody has applied it; whoever starts reads it before it serves"),
-            soft_wrap=True,
-        )
+        say(out, f"no process has been heard in the last ten minutes (waited {after})")
+        say(out, "so nobody has applied it; whoever starts reads it before it serves")
         return
     count = f"{arrived.applied} of {arrived.instances} instances have applied it after {after}"
     if arrived.enough:
-        out.print(Text(count, style="green"), soft_wrap=True)
+        say(out, Text(count, style="green"))
     else:
         short = f"{count}, less than the {ratio_text(arrived.asked)} asked for"
-        out.print(Text(short, style="bold red"), soft_wrap=True)
+        say(out, Text(short, style="bold red"))
     if arrived.missing:
-        out.print(words("not known to have applied it:"), soft_wrap=True)
+        say(out, "not known to have applied it:")
     for item in arrived.missing:
-        out.print(words(f"  {seen_line(item, arrived.epoch)}"), soft_wrap=True)
+        say(out, f"  {seen_line(item, arrived.epoch)}")
     if not arrived.enough:
         look = command_line([*prefix, "status"])
-        out.print(words(f"look again: {look}"), soft_wrap=True)
+        say(out, f"look again: {look}", copy=True)
         if local:
             there = command_line([*prefix, *local])
-            out.print(words(f"on those hosts, without the store: {there}"), soft_wrap=True)
-        out.print(
-            words("a process that is gone for good counts until ten minutes after it was heard"),
-            soft_wrap=True,
-        )
+            say(out, f"on those hosts, without the store: {there}", copy=True)
+        say(out, "a process that is gone for good counts until ten minutes after it was heard")

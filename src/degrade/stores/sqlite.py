@@ -9,22 +9,25 @@ Write-ahead logging lets readers go on during a write. `PRAGMA data_version` tel
 to the disk whether anybody else has written. Changes of humans are synced to the disk before
 they are acknowledged, heartbeats are not.
 
-A file that was there once and is gone is never made anew by the same process: an empty store
-would release every hold, so the error stays until somebody else makes the file again.
+Missing is not a release. A file that was deleted, moved, emptied or replaced while a process had
+it open is made again, or merged, from the last known state: see `sqlite_state`. A command, which
+knows nothing, makes no file.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import socket
 import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import cast
 
-from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from degrade.clock import Clock, SystemClock
@@ -38,15 +41,35 @@ from degrade.stores.apply import (
     append_drafts,
     apply_change,
     apply_sweep,
-    digest,
     sequence,
 )
 from degrade.stores.forks import follow_forks
-from degrade.stores.sqlite_file import Damaged, check_file, explained, open_file
+from degrade.stores.sqlite_file import (
+    TO_CREATE,
+    Damaged,
+    alone,
+    explained,
+    fate,
+    is_empty,
+    open_file,
+    remove_leftovers,
+)
+from degrade.stores.sqlite_rows import (
+    data_version,
+    look,
+    namespaces,
+    put_events,
+    put_state,
+    readable,
+    transaction,
+)
+from degrade.stores.sqlite_state import Kept, filled, is_lost, next_life, with_change
 from degrade.stores.urls import checked_namespace
 from degrade.units import Duration, seconds
 
 __all__ = ("SQLiteStore",)
+
+log = logging.getLogger("degrade.stores")
 
 _FORGET_S = 86_400.0
 """Heartbeats older than this are deleted, seconds."""
@@ -56,8 +79,6 @@ _NOT_TEXT = (UnicodeEncodeError, PydanticSerializationError)
 
 _LEFT_ALONE: list[sqlite3.Connection] = []
 """Connections of a parent process that a child must not touch, not even to close them."""
-
-RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 _ASK_ANYWAY_S = 1.0
@@ -71,16 +92,19 @@ class SQLiteStore:
     """Keeps namespaces in one SQLite file, shared by the processes of a host.
 
     Args:
-        path: The file; made at the first use. Its directory must exist, on a local disk.
+        path: The file; its directory must exist, on a local disk.
         clock: Its wall time is the store's time.
+        create: Make the file, and the namespace in it, at the first use, and again whenever it is
+            lost. False refuses a store that is not there, as commands do.
         namespace: Which fleet; several live in one file without seeing each other.
         busy: How long to wait for another writer before giving up.
         event_cap: Events kept; the oldest go first.
 
     Guarantees:
         Every failure is a `StoreError` that says what to do. A change is written as a whole or
-        not at all, also when the process is killed. Safe from several threads, and in forked
-        children, which get a connection of their own.
+        not at all, also when the process is killed. A state that was lost, or went back, is
+        restored from what is known here. Safe from several threads, and in forked children,
+        which get a connection of their own.
 
     Cost:
         Blocks: some 10 microseconds for `changed`, a sync of the disk for `change`, at worst
@@ -97,6 +121,7 @@ class SQLiteStore:
         *,
         clock: Clock | None = None,
         namespace: str = "default",
+        create: bool = True,
         busy: Duration = "2s",
         event_cap: int = EVENT_CAP,
     ) -> None:
@@ -105,9 +130,14 @@ class SQLiteStore:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._busy_s = seconds(busy, what="busy")
         self._event_cap = event_cap
+        self._create = create
+        self._known: Kept | None = None
+        self._end = Head()
+        self._told: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._mode: int | None = None
         self._fork_locked = False
         self._read_marker: tuple[str, int] | None = None
         self._data_version: int | None = None
@@ -127,12 +157,13 @@ class SQLiteStore:
     def read(self) -> ControlState:
         stamp = self._log_stamp()
         with self._using() as connection:
-            version = _data_version(connection)
-            state = self._state(connection)
+            version = data_version(connection)
+            state = self._learn(*self._settled(connection))
             self._data_version = version
             self._quiet_since = (stamp, self._clock.monotonic())
             self._read_marker = (state.incarnation, state.epoch)
-            return state.model_copy(update={"now": self._clock.wall()})
+            update = {"now": self._clock.wall(), "holds": dict(state.holds)}
+            return state.model_copy(update=update)
 
     def changed(self, since: ControlState | None = None) -> bool:
         if since is not None and self._read_marker != (since.incarnation, since.epoch):
@@ -142,7 +173,7 @@ class SQLiteStore:
         if stamp is not None and stamp == quiet and now - asked_at < _ASK_ANYWAY_S:
             return False
         with self._using() as connection:
-            version = _data_version(connection)
+            version = data_version(connection)
             if self._read_marker is None:
                 return True
             if version == self._data_version:
@@ -160,20 +191,20 @@ class SQLiteStore:
     def _log_stamp(self) -> _Stamp | None:
         """Return what every commit changes of the files; None when one of them is not there."""
         try:
-            log, inode = self._log_path.stat(), self.path.stat().st_ino
+            log, file = self._log_path.stat(), self.path.stat()
         except OSError:
             return None
-        return (inode, log.st_size, log.st_mtime_ns)
+        return (file.st_ino, log.st_size, log.st_mtime_ns) if file.st_size else None
 
     def change(self, change: Change) -> tuple[Event, ...]:
-        return self._told(
+        return self._shared(
             self._write(
                 lambda state, head, now: apply_change(state, head, change, now=now), synced=True
             )
         )
 
     def sweep(self, instance: str) -> tuple[Event, ...]:
-        return self._told(
+        return self._shared(
             self._write(
                 lambda state, head, now: apply_sweep(state, head, instance, now=now), synced=True
             )
@@ -194,18 +225,19 @@ class SQLiteStore:
             where, values = f"{where} AND flag = ?", [*values, flag]
         after = -1 if since is None else sequence(since)
         order = "DESC" if since is None else "ASC"
+        if limit <= 0:
+            return []
         with self._using() as connection:
             rows = connection.execute(
-                f"SELECT body FROM events WHERE {where} AND seq > ? "  # noqa: S608 - our own words
-                f"ORDER BY seq {order} LIMIT ?",
-                (*values, after, max(0, limit)),
-            ).fetchall()
-            found = [_record(Event, body) for (body,) in rows]
+                f"SELECT body FROM events WHERE {where} AND seq > ? ORDER BY seq {order}",  # noqa: S608 - our own words
+                (*values, after),
+            )
+            found = list(itertools.islice(readable(Event, rows), limit))
         return found[::-1] if since is None else found
 
     def declare(self, flags: Sequence[FlagInfo]) -> None:
         rows = [(self.namespace, info.name, info.model_dump_json()) for info in flags]
-        with self._using() as connection, _transaction(connection):
+        with self._using() as connection, transaction(connection):
             connection.executemany(
                 "INSERT INTO flags (namespace, name, body) VALUES (?, ?, ?) "
                 "ON CONFLICT (namespace, name) DO UPDATE SET body = excluded.body "
@@ -216,14 +248,14 @@ class SQLiteStore:
     def flags(self) -> dict[str, FlagInfo]:
         with self._using() as connection:
             rows = connection.execute(
-                "SELECT name, body FROM flags WHERE namespace = ? ORDER BY name", (self.namespace,)
-            ).fetchall()
-            return {name: _record(FlagInfo, body) for name, body in rows}
+                "SELECT body FROM flags WHERE namespace = ? ORDER BY name", (self.namespace,)
+            )
+            return {info.name: info for info in readable(FlagInfo, rows)}
 
     def report(self, report: InstanceReport) -> None:
         now = self._clock.wall()
         body = report.model_copy(update={"at": now}).model_dump_json()
-        with self._using() as connection, _transaction(connection):
+        with self._using() as connection, transaction(connection):
             connection.execute(
                 "INSERT INTO instances (namespace, id, at, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (namespace, id) DO UPDATE SET at = excluded.at, body = excluded.body",
@@ -235,7 +267,7 @@ class SQLiteStore:
             )
 
     def goodbye(self, instance: str) -> None:
-        with self._using() as connection, _transaction(connection):
+        with self._using() as connection, transaction(connection):
             connection.execute(
                 "DELETE FROM instances WHERE namespace = ? AND id = ?", (self.namespace, instance)
             )
@@ -245,8 +277,8 @@ class SQLiteStore:
             rows = connection.execute(
                 "SELECT body FROM instances WHERE namespace = ? AND at >= ? ORDER BY at DESC, id",
                 (self.namespace, self._clock.wall() - within_s),
-            ).fetchall()
-            return [_record(InstanceReport, body) for (body,) in rows]
+            )
+            return list(readable(InstanceReport, rows))
 
     def subscribe(self, callback: Callable[[ControlState | None], None]) -> None:
         self._callbacks.append(callback)
@@ -276,7 +308,7 @@ class SQLiteStore:
             self._connection = None
         self._drop()
 
-    def _told(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    def _shared(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Tell the subscribers of a change, after the lock is released."""
         if events:
             for callback in self._callbacks:
@@ -286,73 +318,86 @@ class SQLiteStore:
     def _write(
         self, apply: Callable[[ControlState, Head, float], Written], *, synced: bool
     ) -> tuple[Event, ...]:
-        with self._using() as connection, _transaction(connection, synced=synced):
-            state, head = self._state(connection), self._head(connection)
-            written = apply(state, head, self._clock.wall())
-            if not written.events:
-                return ()
-            if written.state is not state:
-                connection.execute(
-                    "UPDATE control SET epoch = ?, state = ? WHERE namespace = ?",
-                    (written.state.epoch, written.state.model_dump_json(), self.namespace),
+        with self._using() as connection:
+            with transaction(connection, synced=synced):
+                state, head = self._settled(connection)
+                written = apply(state, head, self._clock.wall())
+                if written.events:
+                    if written.state is not state:
+                        written = with_change(written)
+                    self._put(connection, written, before=state)
+            if written.events and not self._create and (lost := fate(self.path, self._inode)):
+                raise Damaged(
+                    f"{lost} while it was written, so it may be lost: look, and try again"
                 )
-                # Our own commit leaves our data_version alone, so `changed` must ask the table.
-                self._data_version = None
-                self._quiet_since = (None, 0.0)
-            connection.executemany(
-                "INSERT INTO events (namespace, seq, flag, body) VALUES (?, ?, ?, ?)",
-                [
-                    (self.namespace, int(event.id), event.flag, event.model_dump_json())
-                    for event in written.events
-                ],
-            )
-            connection.execute(
-                "DELETE FROM events WHERE namespace = ? AND seq <= ?",
-                (self.namespace, written.head.seq - self._event_cap),
-            )
+            self._learn(written.state, written.head)
             return written.events
 
-    def _state(self, connection: sqlite3.Connection) -> ControlState:
-        row = connection.execute(
-            "SELECT incarnation, epoch, state FROM control WHERE namespace = ?", (self.namespace,)
-        ).fetchone()
-        if row is None:
-            raise Damaged("its control row is missing")
-        incarnation, epoch, body = row
-        state = _record(ControlState, body)
-        if (state.incarnation, state.epoch) != (incarnation, epoch):
-            raise Damaged("its control row contradicts itself")
-        return state
+    def _put(self, connection: sqlite3.Connection, written: Written, *, before: object) -> None:
+        if written.state is not before:
+            put_state(connection, self.namespace, written.state)
+            # Our own commit leaves our data_version alone, so `changed` must ask the table.
+            self._data_version = None
+            self._quiet_since = (None, 0.0)
+        put_events(connection, self.namespace, written, cap=self._event_cap)
 
-    def _head(self, connection: sqlite3.Connection) -> Head:
-        row = connection.execute(
-            "SELECT seq, body FROM events WHERE namespace = ? ORDER BY seq DESC LIMIT 1",
-            (self.namespace,),
-        ).fetchone()
-        return Head() if row is None else Head(row[0], digest(_record(Event, row[1])))
+    def _settled(self, connection: sqlite3.Connection) -> tuple[Kept, Head]:
+        """Return the state and the end of the log, made or restored if the file lacks them."""
+        shown, head = look(connection, self.namespace)
+        if shown is not None and not is_lost(self._known, shown):
+            return shown, head
+        if not self._create:
+            there = ", ".join(map(repr, namespaces(connection)))
+            raise Damaged(
+                f"it has no namespace {self.namespace!r}{f', only {there}' if there else ''}; "
+                f"check --namespace, or {TO_CREATE}"
+            )
+        open_one = connection.in_transaction
+        with nullcontext() if open_one else transaction(connection, synced=True):
+            shown, head = look(connection, self.namespace)  # another process may have been faster
+            if shown is not None and not is_lost(self._known, shown):
+                return shown, head
+            written = next_life(
+                self._known, shown, max(head, self._end, key=lambda end: end.seq),
+                incarnation=uuid.uuid4().hex,
+                writer=f"{socket.gethostname()}/{os.getpid()}",
+                now=self._clock.wall(),
+            )  # fmt: skip
+            self._put(connection, written, before=shown)
+        for event in written.events:
+            log.warning("%s (%s): the last known state was restored", event.cause, self.path)
+        return cast("Kept", written.state), written.head
+
+    def _learn(self, state: ControlState, head: Head) -> Kept:
+        """Take what is in the file now; what cannot be read stays as it was known."""
+        shown = cast("Kept", state)  # as it was read, with what a change made of it
+        for place, records in shown.unread.items():
+            for name in sorted(records):
+                if (place, name) not in self._told:
+                    self._told.add((place, name))
+                    log.warning(
+                        "what %s has for %r cannot be read, and changes nothing: it is damaged, "
+                        "or another release wrote it", place, name,
+                    )  # fmt: skip
+        found = filled(shown, self._known)
+        if self._create:
+            self._known, self._end = found, head
+        return found
 
     def _open(self) -> sqlite3.Connection:
-        connection = open_file(self.path, busy_s=self._busy_s, create=self._inode is None)
-        try:
-            self._begin_life(connection)
-            stat = self.path.stat()
-        except BaseException:  # whatever it is, the connection must not leak; it is raised again
-            connection.close()
-            raise
-        self._connection, self._inode = connection, (stat.st_dev, stat.st_ino)
-        return connection
-
-    def _begin_life(self, connection: sqlite3.Connection) -> None:
-        query = "SELECT 1 FROM control WHERE namespace = ?"
-        if connection.execute(query, (self.namespace,)).fetchone() is not None:
-            return
-        state = ControlState(incarnation=uuid.uuid4().hex, epoch=0, now=self._clock.wall())
-        with _transaction(connection, synced=True):
-            connection.execute(
-                "INSERT INTO control (namespace, incarnation, epoch, state) VALUES (?, ?, 0, ?) "
-                "ON CONFLICT (namespace) DO NOTHING",
-                (self.namespace, state.incarnation, state.model_dump_json()),
+        with alone(self.path, within_s=self._busy_s) as locked:
+            connection = open_file(
+                self.path, busy_s=self._busy_s, create=self._create, tidy=locked, mode=self._mode
             )
+            try:
+                self._settled(connection)
+                stat = self.path.stat()
+            except BaseException:  # the connection must not leak, whatever it is; raised again
+                connection.close()
+                raise
+        self._connection, self._inode = connection, (stat.st_dev, stat.st_ino)
+        self._mode = stat.st_mode & 0o777
+        return connection
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -361,12 +406,29 @@ class SQLiteStore:
             if self._closed:
                 raise StoreError(f"the store {self.url} is closed")
             try:
-                if self._connection is not None:
-                    check_file(self.path, self._inode)
+                if self._connection is not None and fate(self.path, self._inode):
+                    self._leave(self._connection)
                 yield self._connection or self._open()
             except (sqlite3.Error, OSError, Damaged, *_NOT_TEXT) as error:
                 self._drop()
                 raise explained(error, self.path) from error
+
+    def _leave(self, connection: sqlite3.Connection) -> None:
+        """Close a file that is gone, after a last look: it still has what was not read from it."""
+        try:
+            if self._create and is_empty(self.path):
+                with alone(self.path, within_s=self._busy_s) as locked:
+                    if locked:  # first, or closing it would write the log into the empty file
+                        remove_leftovers(self.path)
+            shown, head = look(connection, self.namespace)
+            if self._known is not None and shown is not None and not is_lost(self._known, shown):
+                self._learn(shown, head)
+            if not is_empty(self.path):
+                connection.execute("PRAGMA wal_checkpoint")  # into a file that was moved away
+        except (sqlite3.Error, Damaged):  # it was emptied, or is damaged: what is known stays
+            return
+        finally:
+            self._drop()
 
     def _drop(self) -> None:
         connection, self._connection, self._data_version = self._connection, None, None
@@ -379,28 +441,3 @@ class SQLiteStore:
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r}, namespace={self.namespace!r})"
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, *, synced: bool = False) -> Iterator[None]:
-    connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:  # whatever it is, half a change must not stay open; it is raised again
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _data_version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
-    return version
-
-
-def _record(kind: type[RecordT], body: str) -> RecordT:
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        raise Damaged(f"a {kind.__name__} in it cannot be read") from error

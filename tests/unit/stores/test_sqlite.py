@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from degrade.clock import ManualClock
+from degrade.core.records import FlagInfo
 from degrade.errors import StoreError
+from degrade.stores import sqlite_rows
 from degrade.stores.sqlite import SQLiteStore
-from degrade.testing.store_records import change, draft, hold, report, standing
+from degrade.testing.store_records import change, draft, hold, order, report, standing
 
 
 @pytest.fixture
@@ -27,10 +30,9 @@ def store(path, clock):
     store.close()
 
 
-def raw(path, *statements: str) -> None:
+def raw(path, statement: str, *values: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
-    for statement in statements:
-        connection.execute(statement)
+    connection.execute(statement, values)
     connection.close()
 
 
@@ -104,9 +106,10 @@ def test_a_file_of_a_newer_release_is_refused(path, store):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("UPDATE control SET state = '{\"v\": 1}'", "a ControlState in it cannot be read"),
+        ("UPDATE control SET state = '{\"v\": 1}'", "upgrade degrade here"),
+        ("UPDATE control SET state = '[]'", "upgrade degrade here"),
+        ("UPDATE control SET state = '{\"v\":'", "upgrade degrade here"),
         ("UPDATE control SET epoch = 77", "contradicts itself"),
-        ("DELETE FROM control", "control row is missing"),
         ("DROP TABLE control", "no such table"),
     ],
 )
@@ -116,19 +119,77 @@ def test_a_damaged_state_is_explained(path, store, damage, words):
     assert words in refusal(lambda: store.change(change(feed=hold("off"))))
 
 
-DAMAGED_ROWS = {
-    "events": "UPDATE events SET body = 'x'",
-    "flags": "INSERT INTO flags VALUES ('default', 'a', '{}')",
-    "instances": "UPDATE instances SET body = 'x'",
-}
+NOT_READABLE = ['{"v": 2}', '{"v": 1}', "no json", "[]", "{"]
 
 
-@pytest.mark.parametrize("table", DAMAGED_ROWS)
-def test_a_damaged_row_is_explained(path, store, table):
-    store.append([draft()])
+@pytest.mark.parametrize("body", NOT_READABLE)
+def test_a_row_that_cannot_be_read_counts_as_not_written(path, store, body):
+    store.declare([FlagInfo(name="feed")])
     store.report(report("i"))
-    raw(path, DAMAGED_ROWS[table])
-    assert "cannot be read" in refusal(getattr(store, table))
+    store.append([draft("before")])
+    raw(path, "INSERT INTO flags VALUES ('default', 'newer', ?)", body)
+    raw(path, "INSERT INTO instances VALUES ('default', 'newer', 1e12, ?)", body)
+    raw(path, "INSERT INTO events VALUES ('default', 2, NULL, ?)", body)
+    assert list(store.flags()) == ["feed"]
+    assert [found.id for found in store.instances()] == ["i"]
+    assert [event.cause for event in store.events(limit=1)] == ["before"]
+    store.append([draft("after")])
+    assert [(event.id[-1], event.cause) for event in store.events()] == [
+        ("1", "before"),
+        ("3", "after"),
+    ]
+    assert [event.cause for event in store.events(since="1", limit=1)] == ["after"]
+
+
+@pytest.mark.parametrize("body", ['{"v": 2}', '{"v": 1, "mode": "sideways"}', '"off"', "7", "null"])
+def test_a_hold_that_cannot_be_read_is_shown_kept_and_can_be_written_over(path, store, body):
+    store.change(change(feed=hold("off"), search=hold()))
+    raw(path, "UPDATE control SET state = json_set(state, '$.holds.feed', json(?))", body)
+    command = SQLiteStore(path, create=False)
+    state = command.read()
+    assert standing(state) == {"search": "degraded"}
+    assert json.loads(state.nonsense["feed"]) == json.loads(body)
+    command.change(change("released", search=None))
+    (kept,) = (
+        sqlite3.connect(path).execute("SELECT state -> '$.holds.feed' FROM control").fetchone()
+    )
+    assert json.loads(kept) == json.loads(body), "a change of something else leaves it alone"
+    command.change(change(feed=hold("normal")))
+    state = command.read()
+    assert (standing(state), state.nonsense) == ({"feed": "normal"}, {})
+    command.change(change("released", feed=None))
+    assert standing(command.read()) == {}
+    command.close()
+
+
+def test_a_level_that_cannot_be_read_is_none_and_can_be_written_over(path, store):
+    store.change(change("level", level=order(2)))
+    raw(path, "UPDATE control SET state = json_set(state, '$.level.v', 2)")
+    command = SQLiteStore(path, create=False)
+    assert command.read().level is None
+    command.change(change(feed=hold()))
+    assert command.read().level is None
+    command.change(change("level", level=order(3)))
+    level = command.read().level
+    assert level is not None
+    assert level.level == 3
+    command.change(change("level_released", level=None))
+    assert command.read().level is None
+    command.close()
+
+
+def test_a_process_keeps_in_force_what_it_knew_of_a_record_that_it_cannot_read(path, store):
+    store.change(change("level", level=order(2), feed=hold("off")))
+    store.read()
+    raw(
+        path,
+        "UPDATE control SET state = json_set(state, '$.holds.feed.v', 2, '$.level.v', 2)",
+    )
+    for _ in range(2):
+        state = store.read()
+        assert standing(state)["feed"] == "off"
+        assert state.level is not None
+        store.change(change(search=hold()))
 
 
 def test_a_page_overwritten_with_noise_is_explained(path, store):
@@ -164,39 +225,207 @@ def test_a_read_only_file_can_be_read_and_refuses_changes(path, store):
     again.close()
 
 
-def test_a_deleted_file_is_an_error_and_not_an_empty_store(path, store, clock):
-    store.change(change(feed=hold("off")))
-    store.read()
+def unlinked(path):
+    for file in path.parent.iterdir():
+        file.unlink()
+
+
+def only_the_file_unlinked(path):
     path.unlink()
-    for act in (store.changed, store.read, lambda: store.change(change(feed=hold("normal")))):
-        assert "deleted" in refusal(act)
-    assert not path.exists()
 
 
-def test_a_file_made_again_by_another_process_is_opened_with_its_new_life(path, store, clock):
-    store.change(change(feed=hold("off")))
-    old = store.read().incarnation
-    for leftover in path.parent.iterdir():
-        leftover.unlink()
-    refusal(store.read)
-    other = SQLiteStore(path, clock=clock)
-    other.change(change(search=hold()))
+def renamed(path):
+    path.rename(path.with_name("moved.db"))
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def rows_deleted(path):
+    raw(path, "DELETE FROM control")
+
+
+def replaced_by_an_empty_one(path):
+    other = path.with_name("empty")
+    other.touch()
+    other.replace(path)
+
+
+def made_again_by_a_new_process(path):
+    unlinked(path)
+    other = SQLiteStore(path)
+    other.read()
+    other.close()
+
+
+LOSSES = [
+    unlinked, only_the_file_unlinked, renamed, emptied, rows_deleted, replaced_by_an_empty_one,
+    made_again_by_a_new_process,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+@pytest.mark.parametrize("act", ["changed", "read", "append", "change", "instances"])
+def test_what_was_known_of_a_lost_file_is_restored_by_whatever_is_done_next(path, store, lose, act):
+    store.change(change("level", level=order(2), feed=hold("off"), search=hold()))
+    store.change(change("released", search=None))
+    before = store.read()
+    lose(path)
+    acts = {
+        "append": lambda: store.append([draft()]),
+        "change": lambda: store.change(change("hold", ads=hold("normal"))),
+    }
+    acts.get(act, getattr(store, act))()
     state = store.read()
-    assert standing(state) == {"search": "degraded"}
-    assert state.incarnation != old
-    other.close()
+    assert standing(state) == {"feed": "off"} | ({"ads": "normal"} if act == "change" else {})
+    assert state.holds["feed"] == before.holds["feed"]
+    assert state.level == before.level
+    assert set(state.released) == {"search"}
+    assert state.epoch > before.epoch
+    assert state.incarnation != before.incarnation
+    (restored,) = [event for event in store.events() if event.type == "restored"]
+    assert int(restored.id) > 4, "no id of the lost log is used again"
+    assert store.changed() is False
+    fresh = SQLiteStore(path, create=False)
+    assert standing(fresh.read()) == standing(state)
+    fresh.close()
 
 
-def test_a_replaced_file_is_noticed_while_the_old_one_is_still_open(path, store, clock):
+@pytest.mark.parametrize("lose", LOSSES[:3])
+def test_an_order_that_nobody_had_read_before_the_file_was_lost_is_restored_too(path, store, lose):
+    store.change(change(feed=hold("off")))
     store.read()
-    other = SQLiteStore(path.with_name("other.db"), clock=clock)
-    other.change(change(search=hold()))
+    command = SQLiteStore(path, create=False)
+    command.change(change("released", feed=None))
+    command.change(change(search=hold()))
+    command.close()
+    lose(path)
+    assert standing(store.read()) == {"search": "degraded"}
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_two_that_restore_the_same_store_agree_at_once(path, store, clock, lose):
+    other = SQLiteStore(path, clock=clock)
+    store.change(change(feed=hold("off")))
+    other.read()
+    store.read()
+    lose(path)
+    first = store.read()
+    assert other.read() == first
+    assert store.read() == first
+    other.change(change("released", feed=None))
+    assert standing(store.read()) == {}
     other.close()
+
+
+def test_a_file_that_is_gone_is_opened_by_no_command(path, store):
+    command = SQLiteStore(path, create=False)
+    acts = [
+        command.read, command.changed, command.flags, command.events, command.instances,
+        lambda: command.change(change(feed=hold())), lambda: command.append([draft()]),
+        lambda: command.report(report("i")), lambda: command.declare([FlagInfo(name="a")]),
+    ]  # fmt: skip
+    for act in acts:
+        assert "no such file" in refusal(act)
+        assert list(path.parent.iterdir()) == []
+    path.touch()
+    for act in acts:
+        assert "is empty" in refusal(act)
+        assert path.stat().st_size == 0
+    path.unlink()
+    store.change(change(feed=hold()))
+    assert standing(command.read()) == {"feed": "degraded"}
+    path.unlink()
+    for act in acts:
+        refusal(act)
+        assert not path.exists()
+    other = SQLiteStore(path, namespace="elsewhere", create=False)
+    store.read()
+    assert "no namespace 'elsewhere', only 'default'" in refusal(other.read)
+    assert standing(command.read()) == {"feed": "degraded"}
+    command.close()
+
+
+def test_an_order_written_into_a_file_that_is_gone_by_then_is_an_error(path, store, monkeypatch):
+    store.read()
+    command = SQLiteStore(path, create=False)
+    command.read()
+    written = sqlite_rows.put_events
+
+    def put_and_lose(*args, **keywords):
+        written(*args, **keywords)
+        path.unlink()
+
+    monkeypatch.setattr("degrade.stores.sqlite.put_events", put_and_lose)
+    assert "while it was written" in refusal(lambda: command.change(change(feed=hold())))
+    monkeypatch.undo()
+    assert not path.exists()
+    command.close()
+    assert standing(store.read()) == {"feed": "degraded"}, "the process still read it"
+
+
+def test_a_file_that_is_put_back_is_merged_with_what_is_known(path, store, clock):
+    store.change(change(feed=hold("off"), search=hold()))
+    copy = path.with_name("copy.db")
+    sqlite3.connect(path).execute(f"VACUUM INTO '{copy}'")
+    clock.advance(1)
+    store.change(change("released", feed=None))
+    store.change(change(search=hold("off"), ads=hold()))
+    store.read()
+    unlinked_logs(path)
+    copy.replace(path)
+    late = SQLiteStore(path, clock=clock, create=False)
+    late.change(change(late=hold()))
+    late.change(change(later=hold()))
+    late.change(change(latest=hold()))
+    late.close()
+    state = store.read()
+    wanted = dict.fromkeys(("ads", "late", "later", "latest"), "degraded") | {"search": "off"}
+    assert standing(state) == wanted
+    assert store.events()[-1].cause == "the store was changed in two places apart"
+
+
+def unlinked_logs(path):
     for ending in ("-wal", "-shm"):
         path.with_name(f"store.db{ending}").unlink()
-    other.path.replace(path)
-    assert "another file" in refusal(store.changed)
-    assert standing(store.read()) == {"search": "degraded"}
+
+
+def test_what_a_moved_file_had_is_in_it_as_a_whole(path, store):
+    store.change(change(feed=hold("off")))
+    renamed(path)
+    store.read()
+    moved = SQLiteStore(path.with_name("moved.db"), create=False)
+    assert standing(moved.read()) == {"feed": "off"}
+    moved.close()
+
+
+def test_a_file_that_is_made_again_has_the_permissions_of_the_old_one(path, store):
+    store.read()
+    path.chmod(0o660)
+    store.close()
+    again = SQLiteStore(path)
+    again.read()
+    unlinked(path)
+    again.read()
+    assert path.stat().st_mode & 0o777 == 0o660
+    assert path.with_name("store.db-wal").stat().st_mode & 0o777 == 0o660
+    again.close()
+
+
+def test_a_directory_that_is_gone_is_an_error_until_it_is_back(tmp_path, clock):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    store = SQLiteStore(folder / "x.db", clock=clock)
+    store.change(change(feed=hold("off")))
+    store.read()
+    unlinked(folder / "x.db")
+    folder.rmdir()
+    for act in (store.read, store.changed, lambda: store.append([draft()])):
+        assert "does not exist" in refusal(act)
+    folder.mkdir()
+    assert standing(store.read()) == {"feed": "off"}
+    store.close()
 
 
 def test_text_that_is_no_unicode_is_a_store_error(store):
