@@ -29,6 +29,7 @@ __all__ = (
     "is_coroutine_callable",
     "is_generator_callable",
     "name_of",
+    "signature_of",
 )
 
 F_co = TypeVar("F_co", covariant=True)
@@ -78,10 +79,7 @@ class Target:
         cls, fn: Callable[..., Any], name: str, *, scope: Mapping[str, Any] | None = None
     ) -> Target:
         """Describe a function; one that does not tell its signature takes anything."""
-        try:
-            signature = inspect.signature(fn)
-        except (TypeError, ValueError):
-            signature = _ANYTHING
+        signature = signature_of(fn) or _ANYTHING
         return cls(
             fn=fn,
             name=name,
@@ -188,6 +186,19 @@ class Rung(ABC, Generic[F_co]):
         Raises:
             UsageError: It cannot work for this function; the code names the mistake.
         """
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function, None when it does not tell.
+
+    A partial has its own, whatever `functools.wraps` has copied to it: Django binds methods so.
+    """
+    try:
+        inner = inspect.unwrap(fn, stop=lambda layer: isinstance(layer, functools.partial))
+        is_partial = isinstance(inner, functools.partial)
+        return inspect.signature(inner if is_partial else fn, follow_wrapped=not is_partial)
+    except (TypeError, ValueError):
+        return None
 
 
 def name_of(fn: object) -> str:

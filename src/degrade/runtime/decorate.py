@@ -17,11 +17,13 @@ from degrade.fallback.base import (
     is_coroutine_callable,
     is_generator_callable,
     name_of,
+    signature_of,
 )
 from degrade.fallback.rungs import ladder
-from degrade.runtime.flags import FLAG_ATTRIBUTE, Flag, place_of
+from degrade.runtime.flags import Flag
 from degrade.runtime.guard import Guard
 from degrade.runtime.outcomes import Errors, Ignore
+from degrade.runtime.registry import FLAG_ATTRIBUTE, registry, stands_at
 from degrade.runtime.wrap import wrapper_of
 from degrade.units import Duration, seconds
 
@@ -46,7 +48,7 @@ class Degradable(Generic[F]):
     The type parameter is what the ladder may serve beyond the function's own results.
     """
 
-    __slots__ = ("_accept", "_deadline_s", "_declare", "_late", "_name", "_rungs")
+    __slots__ = ("_accept", "_deadline_s", "_declare", "_flag", "_late", "_name", "_rungs")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Degradable(Generic[F]):
         self._accept = accept
         self._deadline_s = deadline_s
         self._late = late
+        self._flag: Flag | None = None
 
     @overload
     def __call__(
@@ -90,10 +93,7 @@ class Degradable(Generic[F]):
                 "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
                 code="sync-deadline",
             )
-        try:
-            signature: inspect.Signature | None = inspect.signature(fn)
-        except (TypeError, ValueError):
-            signature = None
+        signature = signature_of(fn)
         target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
         rungs = [rung.bind(target) for rung in self._rungs]
         deadline = None
@@ -101,7 +101,10 @@ class Degradable(Generic[F]):
             from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
 
             deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
-        flag = self._declare(fn)
+        flag = self._flag
+        if flag is None or flag.gone or registry.get(flag.name) is None:
+            flag = self._flag = self._declare(fn)
+        rungs = list(map(flag.shared, self._rungs, rungs))
         guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
         wrapper = wrapper_of(guard, signature)
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
@@ -240,7 +243,7 @@ def degradable(
 
 
 def _declared(name: str, properties: dict[str, Any], fn: Callable[..., Any]) -> Flag:
-    return Flag(name, _place=place_of(fn), **properties)
+    return Flag(name, _place=stands_at(fn), **properties)
 
 
 def _check_function(flag: str, fn: object) -> None:
