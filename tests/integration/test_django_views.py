@@ -217,6 +217,29 @@ def test_subclasses_of_a_guarded_view_share_its_flag(runtime: Runtime, control: 
     assert [asked(view) for view in views] == [[], []]
 
 
+def test_a_subclass_may_have_a_flag_of_its_own_beside_that_of_its_base(
+    runtime: Runtime, control: Control
+):
+    base = by_name()
+    child = method_decorator(guard("child"), name="dispatch")(type("Child", (base,), {}))
+    assert asked(child.as_view()) == ["new"]
+    runtime.tick()
+    assert [classes_of(runtime, name) for name in ("page", "child")] == [{"full": 1}] * 2
+    control.hold("child", "degraded", for_=None, reason="drill")
+    assert [asked(view.as_view()) for view in (base, child)] == [["new"], []]
+
+
+def test_a_subclass_that_is_decorated_alike_counts_its_requests_once(runtime: Runtime):
+    shared = guard()
+    base = method_decorator(shared, name="dispatch")(
+        type("Page", (View,), {"get": lambda self, request: answer("new")})
+    )
+    child = method_decorator(shared, name="dispatch")(type("Child", (base,), {}))
+    assert asked(child.as_view()) == ["new"]
+    runtime.tick()
+    assert classes_of(runtime, "page") == {"full": 1}
+
+
 def test_two_views_have_a_flag_each(runtime: Runtime, control: Control):
     views = [
         method_decorator(guard(name), name="dispatch")(

@@ -104,6 +104,8 @@ class Degradable(Generic[F]):
         flag = self._flag
         if flag is None or flag.gone or registry.get(flag.name) is None:
             flag = self._flag = self._declare(fn)
+        if isinstance(fn, functools.partial) and getattr(fn, FLAG_ATTRIBUTE, None) is flag:
+            return fn  # Django binds a method of a base class, which the flag guards, for a subclass
         rungs = list(map(flag.shared, self._rungs, rungs))
         guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
         wrapper = wrapper_of(guard, signature)
@@ -282,7 +284,7 @@ def _check_function(flag: str, fn: object) -> None:
             code="decorated-generator",
         )
     other = getattr(fn, FLAG_ATTRIBUTE, None)
-    if other is not None:
+    if other is not None and not isinstance(fn, functools.partial):
         raise UsageError(
             f"{flag!r} cannot guard {what}, which {other.name!r} guards already; "
             "one function has one flag",
