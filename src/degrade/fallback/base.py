@@ -10,7 +10,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -26,6 +26,7 @@ __all__ = (
     "Subject",
     "Target",
     "check_callable_alike",
+    "form_of",
     "is_coroutine_callable",
     "is_generator_callable",
     "name_of",
@@ -89,6 +90,10 @@ class Target:
             returns=signature.return_annotation,
             scope=scope or {},
         )
+
+    def unbound(self) -> Target:
+        """Return the same without what belongs to one function of its form alone."""
+        return replace(self, fn=unbound, scope={})
 
 
 @dataclass(slots=True)
@@ -199,6 +204,29 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(inner if is_partial else fn, follow_wrapped=not is_partial)
     except (TypeError, ValueError):
         return None
+
+
+def unbound(*_: Any, **__: Any) -> None:
+    """Stand for a function that may be gone."""
+
+
+def form_of(fn: Callable[..., Any]) -> object:
+    """Return what tells functions with another signature apart, None where only it can.
+
+    Functions of one `def`, methods of many objects and partials of them have one form.
+    """
+    layers: list[object] = []
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
+        layers.append((len(inner.args), *inner.keywords))
+        inner = inner.func
+    if inspect.ismethod(inner):
+        layers.append("bound")
+        inner = inner.__func__
+    plain = inspect.isfunction(inner) and not (
+        inner.__defaults__ or inner.__kwdefaults__ or vars(inner)
+    )
+    return (inner.__code__, *layers) if plain else None
 
 
 def name_of(fn: object) -> str:

@@ -10,14 +10,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from degrade.core.policy import SLA, Recovery
+from degrade.core.words import RungKind
 from degrade.errors import ConfigError, UsageError
 from degrade.fallback.base import (
+    BoundRung,
     Rung,
     Target,
-    is_coroutine_callable,
+    form_of,
     is_generator_callable,
     name_of,
-    signature_of,
 )
 from degrade.fallback.rungs import ladder
 from degrade.runtime.flags import Flag
@@ -48,7 +49,16 @@ class Degradable(Generic[F]):
     The type parameter is what the ladder may serve beyond the function's own results.
     """
 
-    __slots__ = ("_accept", "_deadline_s", "_declare", "_flag", "_late", "_name", "_rungs")
+    __slots__ = (
+        "_accept",
+        "_deadline_s",
+        "_declare",
+        "_flag",
+        "_known",
+        "_late",
+        "_name",
+        "_rungs",
+    )
 
     def __init__(
         self,
@@ -67,6 +77,7 @@ class Degradable(Generic[F]):
         self._deadline_s = deadline_s
         self._late = late
         self._flag: Flag | None = None
+        self._known: dict[object, tuple[Target, tuple[BoundRung, ...]]] = {}  # of the last form
 
     @overload
     def __call__(
@@ -86,16 +97,19 @@ class Degradable(Generic[F]):
         if isinstance(fn, (staticmethod, classmethod)):
             return type(fn)(self(fn.__func__))
         _check_function(self._name, fn)
-        awaits = is_coroutine_callable(fn)
+        form = form_of(fn)
+        known = self._known.get(form)
+        if known is None:
+            target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
+            known = target, tuple(rung.bind(target) for rung in self._rungs)
+        target, rungs = known
+        awaits = target.is_async
         if self._deadline_s is not None and not awaits:
             raise UsageError(
                 f"{self._name!r}: deadline= bounds coroutine functions, and {name_of(fn)} is none; "
                 "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
                 code="sync-deadline",
             )
-        signature = signature_of(fn)
-        target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
-        rungs = [rung.bind(target) for rung in self._rungs]
         deadline = None
         if self._deadline_s is not None:
             from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
@@ -105,10 +119,14 @@ class Degradable(Generic[F]):
         if flag is None or flag.gone or registry.get(flag.name) is None:
             flag = self._flag = self._declare(fn)
         if isinstance(fn, functools.partial) and getattr(fn, FLAG_ATTRIBUTE, None) is flag:
-            return fn  # Django binds a method of a base class, which the flag guards, for a subclass
-        rungs = list(map(flag.shared, self._rungs, rungs))
+            return (
+                fn  # Django binds a method of a base class, which the flag guards, for a subclass
+            )
+        rungs = tuple(map(flag.shared, self._rungs, rungs))
+        if form is not None and not any(rung.kind is RungKind.SNAPSHOT for rung in rungs):
+            self._known = {form: (target.unbound(), rungs)}
         guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
-        wrapper = wrapper_of(guard, signature)
+        wrapper = wrapper_of(guard, target.signature)
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
         flag.guarded_by(guard)
         return wrapper

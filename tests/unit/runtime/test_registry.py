@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import importlib
+import inspect
 import sys
 import threading
 import tracemalloc
@@ -200,6 +202,42 @@ def test_one_decorator_guards_several_functions_with_one_flag(runtime: Runtime):
     assert flag(one) is flag(two)
     runtime.tick()
     assert classes_of(runtime, "feed") == {"full": 2}
+
+
+def test_one_decorator_keeps_the_parameters_of_each_function(runtime: Runtime):
+    """It remembers the last form that it guarded."""
+    guard = degradable("feed", fallback=default(lambda *_, **__: "stored"))
+
+    def made(given: Any) -> Any:
+        def feed(a: Any, b: Any = given, *, c: Any = given) -> Any:
+            return a, b, c
+
+        return feed
+
+    class Feed:
+        def __init__(self, own: str) -> None:
+            self.own = own
+
+        def feed(self, a: Any, *more: Any) -> Any:
+            return self.own, a, more
+
+    async def later(a: Any) -> Any:
+        return a
+
+    cases: list[tuple[Any, tuple[Any, ...], Any]] = [
+        (made(1), (0,), (0, 1, 1)),
+        (made(True), (0,), (0, True, True)),
+        (Feed("x").feed, (1, 2), ("x", 1, (2,))),
+        (Feed("y").feed, (1,), ("y", 1, ())),
+        (functools.partial(Feed("x").feed, 1), (2,), ("x", 1, (2,))),
+        (functools.partial(Feed("y").feed, 3), (), ("y", 3, ())),
+        (functools.partial(Feed("y").feed, a=3), (), ("y", 3, ())),
+        (functools.partial(made(1), b=2), (0,), (0, 2, 1)),
+    ]
+    for fn, args, result in [*cases, *reversed(cases)]:
+        assert repr(guard(fn)(*args)) == repr(result)
+        assert inspect.signature(guard(fn)) == inspect.signature(fn)
+    assert [asyncio.run(guard(later)(number)) for number in range(3)] == [0, 1, 2]
 
 
 def test_the_bound_of_a_rung_holds_for_all_that_one_decorator_made(runtime: Runtime):
