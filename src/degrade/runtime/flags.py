@@ -76,7 +76,7 @@ class Flag:
 
     __slots__ = (
         "_gate", "_guards", "_seen", "_shared", "_tier", "_watch", "failures", "gone", "ignore",
-        "ladders", "level", "message", "name", "owner", "places", "recovery", "skipped", "sla",
+        "ladders", "level", "message", "name", "owner", "place", "recovery", "skipped", "sla",
     )  # fmt: skip
     name: str
     sla: SLA | None
@@ -87,8 +87,8 @@ class Flag:
     failures: Errors
     ignore: Ignore | None
 
-    places: tuple[Place, ...]
-    """Where it is declared: once, and for the methods of subclasses."""
+    place: Place
+    """Where it was declared first."""
     gone: bool
     """Whether the runtime to which its name belonged has ended."""
     ladders: dict[tuple[RungKind, ...], None]
@@ -142,7 +142,7 @@ class Flag:
         self.recovery = recovery or _RECOVERY
         self.failures = failures
         self.ignore = ignore
-        self.places = (_place or scope_place(),)
+        self.place = _place or scope_place()
         self.gone = False
         self.ladders = {}
         self.skipped = None
@@ -190,11 +190,6 @@ class Flag:
         return f"<flag {self.name}{level}>"
 
     # ------------------------------------------------------------------ for the runtime
-
-    @property
-    def place(self) -> Place:
-        """Where it was declared first."""
-        return self.places[0]
 
     @property
     def guards(self) -> list[Guard]:

@@ -125,11 +125,8 @@ class _Registry:
         with self.lock:
             old = self.get(new.name)
             if old is not None and not old.gone:
-                at_home = any(new.place.is_same(place) for place in old.places)
-                alike = old.says(new)
-                if alike and (at_home or _overrides(new)):
-                    if not at_home:
-                        old.places = (*old.places, new.place)
+                at_home = new.place.is_same(old.place)
+                if old.says(new) and (at_home or _overrides(new)):
                     return old, None
                 if not at_home:
                     raise DuplicateFlagError(
@@ -138,7 +135,6 @@ class _Registry:
                         f"degradable(degrade.flag({new.name!r}), ...), also for a method of a "
                         "subclass whose properties differ"
                     )
-                new.places = (*old.places, new.place)
             self._put(new)
             return new, old
 

@@ -134,8 +134,15 @@ def test_an_equal_declaration_of_a_function_is_the_same_flag(runtime: Runtime):
 
 
 def test_an_equal_flag_of_the_same_scope_is_the_same_object():
-    flags = [Flag("feed", sla=SLA(errors="5%"), failures=(OSError,)) for _ in range(3)]
-    assert flags[0] is flags[1] is flags[2] is flag("feed")
+    def ignoring(kind: type[Exception]) -> Callable[[BaseException], bool]:
+        return lambda error: isinstance(error, kind)
+
+    flags = []
+    for kind in (LookupError, LookupError, LookupError, KeyError):
+        properties = {"failures": (OSError,), "ignore": ignoring(kind)}
+        flags.append(Flag("feed", sla=SLA(errors="5%"), **properties))
+    assert flags[0] is flags[1] is flags[2]
+    assert flag("feed") is flags[3] is not flags[0]
 
 
 PROPERTIES: list[dict[str, Any]] = [
@@ -240,7 +247,8 @@ def test_one_decorator_keeps_the_parameters_of_each_function(runtime: Runtime):
     assert [asyncio.run(guard(later)(number)) for number in range(3)] == [0, 1, 2]
 
 
-def test_the_bound_of_a_rung_holds_for_all_that_one_decorator_made(runtime: Runtime):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_bound_of_a_rung_holds_for_all_that_is_declared_alike(fresh: bool, runtime: Runtime):
     served: list[Any] = []
 
     def fail() -> str:
@@ -249,11 +257,14 @@ def test_the_bound_of_a_rung_holds_for_all_that_one_decorator_made(runtime: Runt
     def simple() -> str:
         if not served:
             served.append("asking")
-            served.append(guard(fail)())
+            served.append((make() if fresh else once)(fail)())
         return "simple"
 
-    guard = degradable("feed", fallback=[simplified(simple, limit=1), default("last")])
-    assert guard(fail)() == "simple"
+    def make() -> Any:
+        return degradable("feed", fallback=[simplified(simple, limit=1), default("last")])
+
+    once = make()
+    assert once(fail)() == "simple"
     assert served == ["asking", "last"]
 
 
@@ -405,6 +416,14 @@ def test_a_class_that_overrides_nothing_shares_nothing(how: str, base: Any, fold
     write(folder, "child_of_a_test", child_of(STRANGERS[how]))
     with pytest.raises(DuplicateFlagError, match=r"base_of_a_test.*Base\.get"):
         importlib.import_module("child_of_a_test")
+
+
+def test_a_subclass_cannot_change_the_flag_of_its_base(base: Any, folder: Path):
+    write(folder, "child_of_a_test", child_of(CHILDREN["a name"]))
+    importlib.import_module("child_of_a_test")
+    write(folder, "child_of_a_test", child_of(CHILDREN["a name"]).replace("5%", "10%"))
+    with pytest.raises(DuplicateFlagError):
+        importlib.reload(sys.modules["child_of_a_test"])
 
 
 def test_another_method_or_other_properties_are_no_override(base: Any, folder: Path):
@@ -577,6 +596,33 @@ def test_a_module_imported_inside_declares_for_the_process(clock: ManualClock, f
     assert flag("feed") is flag(sys.modules["app_of_a_test"].feed)
 
 
+def test_a_reload_is_in_force_also_where_a_runtime_has_replaced_the_flag(
+    clock: ManualClock, folder: Path
+):
+    source = (
+        "def make(level):\n    return degradable('feed', level=level)(lambda: 1)\nfeed = make({})"
+    )
+    write(folder, "app_of_a_test", source.format(1))
+    app = importlib.import_module("app_of_a_test")
+    with Runtime(clock=clock, threads="manual"):
+        app.make(3)
+        assert flag("feed").level == 3
+        write(folder, "app_of_a_test", source.format(2) + "  # written anew")
+        importlib.reload(app)
+        assert flag("feed").level == 2
+    assert flag("feed").level == 2
+
+
+def test_a_decorator_whose_name_is_taken_by_now_says_so(clock: ManualClock):
+    guard = degradable("feed", fallback=default(0))
+    with Runtime(clock=clock, threads="manual"):
+        guard(lambda: 1)
+    with Runtime(clock=clock, threads="manual"):
+        declare_one()
+        with pytest.raises(DuplicateFlagError):
+            guard(lambda: 1)
+
+
 def test_a_decorator_of_a_module_serves_each_runtime(clock: ManualClock):
     guard = degradable("feed", fallback=default(0))
     for _ in range(2):
@@ -700,6 +746,15 @@ def test_what_was_skipped_stays_counted_when_its_function_is_gone(
         gc.collect()
     (stats,) = runtime.stats()
     assert stats.captures_skipped["budget"] == 3
+
+
+def test_what_never_kept_a_snapshot_leaves_no_book(runtime: Runtime):
+    guard = degradable("feed", fallback=[snapshot(max_age="1h"), default([])])
+    feed = guard(functools.partial(Client().fetch))
+    assert len(runtime.tier.books()) == 1
+    del feed
+    gc.collect()
+    assert runtime.tier.books() == []
 
 
 def test_only_what_lives_keeps_a_block_from_a_flag(runtime: Runtime):
