@@ -351,7 +351,11 @@ def test_a_snapshot_reaches_the_ladder_by_itself(runtime: Runtime):
 def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(runtime: Runtime):
     """Whoever holds the runtime's lock binds flags: the other order would stop both for good."""
     known = Flag("feed")
-    decorating = threading.Thread(target=lambda: degradable(known)(lambda: "fresh"), daemon=True)
+    known.bind(None)  # else it would not have to wait
+    made: list[object] = []
+    decorating = threading.Thread(
+        target=lambda: made.append(degradable(known)(lambda: "fresh")), daemon=True
+    )
     with runtime._lock:
         decorating.start()
         until(lambda: len(known.guards) == 1)

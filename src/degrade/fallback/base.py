@@ -10,7 +10,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -26,9 +26,11 @@ __all__ = (
     "Subject",
     "Target",
     "check_callable_alike",
+    "form_of",
     "is_coroutine_callable",
     "is_generator_callable",
     "name_of",
+    "signature_of",
 )
 
 F_co = TypeVar("F_co", covariant=True)
@@ -78,10 +80,7 @@ class Target:
         cls, fn: Callable[..., Any], name: str, *, scope: Mapping[str, Any] | None = None
     ) -> Target:
         """Describe a function; one that does not tell its signature takes anything."""
-        try:
-            signature = inspect.signature(fn)
-        except (TypeError, ValueError):
-            signature = _ANYTHING
+        signature = signature_of(fn) or _ANYTHING
         return cls(
             fn=fn,
             name=name,
@@ -91,6 +90,10 @@ class Target:
             returns=signature.return_annotation,
             scope=scope or {},
         )
+
+    def unbound(self) -> Target:
+        """Return the same without what belongs to one function of its form alone."""
+        return replace(self, fn=unbound, scope={})
 
 
 @dataclass(slots=True)
@@ -188,6 +191,42 @@ class Rung(ABC, Generic[F_co]):
         Raises:
             UsageError: It cannot work for this function; the code names the mistake.
         """
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function, None when it does not tell.
+
+    A partial has its own, whatever `functools.wraps` has copied to it: Django binds methods so.
+    """
+    try:
+        inner = inspect.unwrap(fn, stop=lambda layer: isinstance(layer, functools.partial))
+        is_partial = isinstance(inner, functools.partial)
+        return inspect.signature(inner if is_partial else fn, follow_wrapped=not is_partial)
+    except (TypeError, ValueError):
+        return None
+
+
+def unbound(*_: Any, **__: Any) -> None:
+    """Stand for a function that may be gone."""
+
+
+def form_of(fn: Callable[..., Any]) -> object:
+    """Return what tells functions with another signature apart, None where only it can.
+
+    Functions of one `def`, methods of many objects and partials of them have one form.
+    """
+    layers: list[object] = []
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
+        layers.append((len(inner.args), *inner.keywords))
+        inner = inner.func
+    if inspect.ismethod(inner):
+        layers.append("bound")
+        inner = inner.__func__
+    plain = inspect.isfunction(inner) and not (
+        inner.__defaults__ or inner.__kwdefaults__ or vars(inner)
+    )
+    return (inner.__code__, *layers) if plain else None
 
 
 def name_of(fn: object) -> str:

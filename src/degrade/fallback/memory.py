@@ -175,7 +175,7 @@ class MemoryTier:
         self.clock: Clock = clock or SystemClock()
         self.budget = budget or CaptureBudget()
         self._lock = threading.Lock()
-        self._by_rung: dict[tuple[str, int], Book] = {}
+        self._by_code: dict[tuple[str, object], Book] = {}
         self._owned: dict[weakref.ref[object], Book] = {}
         self._named: dict[tuple[str, str | None], set[object]] = {}
         self._decoded, self._written = self._new_books()
@@ -188,18 +188,24 @@ class MemoryTier:
     def __len__(self) -> int:
         return len(self._written)
 
-    def book(self, flag: str, rung: int = 0, owner: object | None = None) -> Book:
-        """Return the book of a flag's rung, or of its owner alone, the same one every time.
+    def book(self, flag: str, code: object = None, owner: object | None = None) -> Book:
+        """Return the book of a function of a flag, or of its owner alone, the same every time.
 
-        An owner's book is there for as long as the owner is; then `sweep` empties it.
+        An owner's book is there for as long as the owner is; `sweep` empties it, if need be.
         """
         if owner is None:
-            return self._by_rung.setdefault((flag, rung), Book(flag))
-        return self._owned.setdefault(weakref.ref(owner), Book(flag))
+            return self._by_code.setdefault((flag, code), Book(flag))
+        return self._owned.setdefault(weakref.ref(owner, self._disown), Book(flag))
+
+    def _disown(self, owner: weakref.ref[object]) -> None:
+        """Forget the empty book of an owner that died; called wherever its last reference goes."""
+        book = self._owned.get(owner)
+        if book is not None and not book.entries and not book.pending:
+            self._owned.pop(owner, None)
 
     def books(self) -> list[Book]:
         """Return every book, as of now."""
-        return [*self._by_rung.values(), *self._owned.values()]
+        return [*self._by_code.values(), *self._owned.values()]
 
     def namesakes(self, flag: str, name: str | None) -> set[object]:
         """Return what stands for the flag's functions of one name, for adding to it."""

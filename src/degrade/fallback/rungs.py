@@ -368,7 +368,7 @@ class _Prepared(Rung[F_co]):
 
 
 class _BoundSimplified(BoundRung):
-    __slots__ = ("_fn", "_limit", "_tokens")
+    __slots__ = ("__weakref__", "_fn", "_limit", "_tokens")
 
     def __init__(self, fn: Callable[..., Any], limit: int, *, is_async: bool) -> None:
         super().__init__(RungKind.SIMPLIFIED, is_async=is_async)

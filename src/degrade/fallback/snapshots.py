@@ -138,7 +138,7 @@ class BoundSnapshot(BoundRung):
         keys: Makes their keys.
         transform: Called with a stored result at each serving, None to serve it as it is.
         max_age_s: No older result is served.
-        skipped: Captures not made, by reason.
+        skipped: Captures not made, by reason; the functions of a flag count together.
     """
 
     __slots__ = (
@@ -164,19 +164,19 @@ class BoundSnapshot(BoundRung):
         self._namesakes: set[object] = set()
         self._told = False
 
-    def attach(self, tier: MemoryTier, rung: int = 0) -> None:
+    def attach(self, tier: MemoryTier, code: object = None) -> None:
         """Keep snapshots in this tier from now on.
 
-        They are in the book of the rung at that place, which a function that is declared anew
+        They are in the book of the function's code, which a function that is declared anew
         finds again, or in a book of its own where its name is not its alone.
         """
         alone = self.keys.alone
         self._tier = tier
-        self.book = tier.book(self._flag, rung, self if alone else None)
+        self.book = tier.book(self._flag, code, self if alone else None)
         self._namesakes = tier.namesakes(self._flag, self.keys.name)
         if len(self._namesakes) < 2:  # no more need be known
             told = self.keys.by_function
-            self._namesakes.add(weakref.ref(self) if alone and not told else rung)
+            self._namesakes.add(weakref.ref(self) if alone and not told else code)
 
     def due(self, key: Key, monotonic_s: float) -> bool:
         """Whether a fresher result of this key is wanted."""

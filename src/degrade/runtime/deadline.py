@@ -15,6 +15,9 @@ log = logging.getLogger("degrade.runtime")
 
 Late = Literal["cancel", "keep"]
 
+_kept: set[asyncio.Task[Any]] = set()
+"""Late tasks that run: loops hold tasks weakly, and a guarded function may be gone by then."""
+
 
 class _DeadlinePassedError(TimeoutError):
     """Ours, so that it is never taken for a timeout of the user's own."""
@@ -32,7 +35,6 @@ class Deadline:
     def __init__(self, after_s: float, late: Late) -> None:
         self.after_s = after_s
         self.late = late
-        self._kept: set[asyncio.Task[Any]] = set()
 
     def passed(self, error: BaseException) -> bool:
         """Return whether `error` says that this library's deadline passed."""
@@ -78,12 +80,12 @@ class Deadline:
             raise
         if done:
             return task.result()
-        self._kept.add(task)
+        _kept.add(task)
         task.add_done_callback(lambda task: self._finished(task, late_result))
         raise _DeadlinePassedError(f"{self} passed")
 
     def _finished(self, task: asyncio.Task[Any], late_result: Callable[[Any], None] | None) -> None:
-        self._kept.discard(task)
+        _kept.discard(task)
         if task.cancelled():
             return
         error = task.exception()

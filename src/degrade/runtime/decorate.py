@@ -10,19 +10,22 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from degrade.core.policy import SLA, Recovery
+from degrade.core.words import RungKind
 from degrade.errors import ConfigError, UsageError
 from degrade.fallback.annotations import names_at
 from degrade.fallback.base import (
+    BoundRung,
     Rung,
     Target,
-    is_coroutine_callable,
+    form_of,
     is_generator_callable,
     name_of,
 )
 from degrade.fallback.rungs import ladder
-from degrade.runtime.flags import FLAG_ATTRIBUTE, Flag, place_of
+from degrade.runtime.flags import Flag
 from degrade.runtime.guard import Guard
 from degrade.runtime.outcomes import Errors, Ignore
+from degrade.runtime.registry import FLAG_ATTRIBUTE, registry, stands_at
 from degrade.runtime.wrap import wrapper_of
 from degrade.units import Duration, seconds
 
@@ -47,7 +50,16 @@ class Degradable(Generic[F]):
     The type parameter is what the ladder may serve beyond the function's own results.
     """
 
-    __slots__ = ("_accept", "_deadline_s", "_declare", "_late", "_name", "_rungs")
+    __slots__ = (
+        "_accept",
+        "_deadline_s",
+        "_declare",
+        "_flag",
+        "_known",
+        "_late",
+        "_name",
+        "_rungs",
+    )
 
     def __init__(
         self,
@@ -65,6 +77,8 @@ class Degradable(Generic[F]):
         self._accept = accept
         self._deadline_s = deadline_s
         self._late = late
+        self._flag: Flag | None = None
+        self._known: dict[object, tuple[Target, tuple[BoundRung, ...]]] = {}  # of the last form
 
     @overload
     def __call__(
@@ -87,27 +101,36 @@ class Degradable(Generic[F]):
         if isinstance(fn, (staticmethod, classmethod)):
             return type(fn)(self._guarded(fn.__func__, scope))
         _check_function(self._name, fn)
-        awaits = is_coroutine_callable(fn)
+        form = form_of(fn)
+        known = self._known.get(form)
+        if known is None:
+            target = Target.of(fn, self._name, scope=scope)
+            known = target, tuple(rung.bind(target) for rung in self._rungs)
+        target, rungs = known
+        awaits = target.is_async
         if self._deadline_s is not None and not awaits:
             raise UsageError(
                 f"{self._name!r}: deadline= bounds coroutine functions, and {name_of(fn)} is none; "
                 "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
                 code="sync-deadline",
             )
-        try:
-            signature: inspect.Signature | None = inspect.signature(fn)
-        except (TypeError, ValueError):
-            signature = None
-        target = Target.of(fn, self._name, scope=scope)
-        rungs = [rung.bind(target) for rung in self._rungs]
         deadline = None
         if self._deadline_s is not None:
             from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
 
             deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
-        flag = self._declare(fn)
+        flag = self._flag
+        if flag is None or flag.gone or registry.get(flag.name) is None:
+            flag = self._flag = self._declare(fn)
+        if isinstance(fn, functools.partial) and getattr(fn, FLAG_ATTRIBUTE, None) is flag:
+            return (
+                fn  # Django binds a method of a base class, which the flag guards, for a subclass
+            )
+        rungs = tuple(map(flag.shared, self._rungs, rungs))
+        if form is not None and not any(rung.kind is RungKind.SNAPSHOT for rung in rungs):
+            self._known = {form: (target.unbound(), rungs)}
         guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
-        wrapper = wrapper_of(guard, signature)
+        wrapper = wrapper_of(guard, target.signature)
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
         flag.guarded_by(guard)
         return wrapper
@@ -249,7 +272,7 @@ def degradable(
 
 
 def _declared(name: str, properties: dict[str, Any], fn: Callable[..., Any]) -> Flag:
-    return Flag(name, _place=place_of(fn), **properties)
+    return Flag(name, _place=stands_at(fn), **properties)
 
 
 def _check_function(flag: str, fn: object) -> None:
@@ -288,7 +311,7 @@ def _check_function(flag: str, fn: object) -> None:
             code="decorated-generator",
         )
     other = getattr(fn, FLAG_ATTRIBUTE, None)
-    if other is not None:
+    if other is not None and not isinstance(fn, functools.partial):
         raise UsageError(
             f"{flag!r} cannot guard {what}, which {other.name!r} guards already; "
             "one function has one flag",

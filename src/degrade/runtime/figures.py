@@ -56,13 +56,10 @@ def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
 def stats_of(watch: Watch, now: float) -> FlagStats:
     """Return the figures of one flag, as folded last."""
     counters, flag, resolved = watch.counters, watch.flag, watch.resolved
-    skipped: dict[str, int] = {}
+    books = [guard.snapshot.book for guard in flag.guards if guard.snapshot is not None]
     sharing: Counter[Sharing] = Counter()
-    for guard in flag.guards:
-        if guard.snapshot is not None:
-            for reason, count in guard.snapshot.skipped.items():
-                skipped[reason] = skipped.get(reason, 0) + count
-            sharing.update(guard.snapshot.book.sharing)
+    for book in {id(book): book for book in books}.values():
+        sharing.update(book.sharing)
     return FlagStats(
         name=flag.name,
         level=flag.level,
@@ -83,8 +80,8 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
         durations=counters.cumulative(),
         duration_sum_s=max(0.0, counters.durations.total_s),
         drops=dict(counters.drops),
-        captures_skipped=skipped,
-        ladder=max((guard.kinds for guard in flag.guards), key=len, default=None),
+        captures_skipped=dict(flag.skipped or {}),
+        ladder=max(list(flag.ladders), key=len, default=None),
         sharing=sharing,
         required=flag.required,
     )
@@ -101,7 +98,7 @@ def report_of(watch: Watch, now: float) -> FlagReport:
         since=watch.changed_wall,
         reason=resolved.reason,
         verdict=_lines_of(watch, now),
-        rungs=tuple(kind.value for guard in watch.flag.guards for kind in guard.kinds),
+        rungs=tuple(kind.value for kinds in list(watch.flag.ladders) for kind in kinds),
         calls={how.value: count for how, count in counters.by_class().items()},
         oldest_age_s=counters.oldest_age_s(now),
         p50_s=p50_s,

@@ -1,30 +1,34 @@
-"""Declared flags: the registry of the process, and what a declaration says.
+"""Declared flags, and what a declaration says.
 
 A flag exists without a runtime. The first guarded call, or a runtime that starts later, binds
-it: `Flag.bind` hands every guard and wrapper of the flag the watch of that runtime.
+it: `Flag.bind` hands every guard and wrapper of the flag the watch of that runtime. What happens
+when a name is declared again stands in `registry`.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
 
 from degrade.core.permits import Permit
 from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
-from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome
-from degrade.errors import ConfigError, DuplicateFlagError, UnknownFlagError, UsageError
+from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome, RungKind
+from degrade.errors import ConfigError, UnknownFlagError, UsageError
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
 from degrade.runtime.outcomes import Errors, Ignore, is_countable, outcome_of
 from degrade.runtime.provenance import context
+from degrade.runtime.registry import FLAG_ATTRIBUTE, Place, registry, scope_place
 from degrade.runtime.slot import current, existing
 from degrade.runtime.watch import RUN, Route, Watch
 
 if TYPE_CHECKING:
+    from degrade.fallback.base import BoundRung, Rung
     from degrade.fallback.memory import MemoryTier
     from degrade.runtime.guard import Guard
 
@@ -32,28 +36,14 @@ __all__ = ("Flag", "declared", "flag")
 
 log = logging.getLogger("degrade.runtime")
 
-FLAG_ATTRIBUTE = "__degrade_flag__"
-"""Where a wrapper keeps its flag."""
-
 _LEVELS = (1, 2, 3)
 _RECOVERY = Recovery()
 """What every flag shares that says nothing else: less memory, and less for a tick to touch."""
 
-Place = tuple[str, str, str]
-"""Where a declaration stands: module, file, and the name of the function or scope."""
+PROPERTIES = ("sla", "level", "owner", "message", "required", "recovery", "failures", "ignore")
+"""What a declaration says of its flag."""
 
-
-class _Registry:
-    """The declared flags; one object, so that a forked child can renew its lock."""
-
-    __slots__ = ("flags", "lock")
-
-    def __init__(self) -> None:
-        self.flags: dict[str, Flag] = {}
-        self.lock = threading.RLock()
-
-
-_registry = _Registry()
+_registry = registry
 
 
 class Flag:
@@ -79,29 +69,44 @@ class Flag:
         DuplicateFlagError: The name is declared in another place.
 
     Guarantees:
-        Declaring the same name again from the same place replaces the flag, so that modules
-        can be reloaded.
+        An equal declaration from the same place gives the same object, with its windows and its
+        history, however often it is made. A different one from the same place replaces it, so
+        that modules can be reloaded, and keeps the history where the SLA is the same.
+        What is declared inside of `with Runtime(...)` is forgotten after it, unless a module
+        declares it that is being imported.
     """
 
     __slots__ = (
-        "_gate",
-        "_seen",
-        "_watch",
-        "failures",
-        "guards",
-        "ignore",
-        "level",
-        "message",
-        "name",
-        "owner",
-        "place",
-        "recovery",
-        "required",
-        "sla",
-    )
+        "_gate", "_guards", "_seen", "_shared", "_tier", "_watch", "failures", "gone", "ignore",
+        "ladders", "level", "message", "name", "owner", "place", "recovery", "required", "skipped", "sla",
+    )  # fmt: skip
+    name: str
+    sla: SLA | None
+    level: int | None
+    owner: str | None
+    message: str | None
+    recovery: Recovery
+    failures: Errors
+    ignore: Ignore | None
+    required: bool
 
-    def __init__(
-        self,
+    place: Place
+    """Where it was declared first."""
+    gone: bool
+    """Whether the runtime to which its name belonged has ended."""
+    ladders: dict[tuple[RungKind, ...], None]
+    """The ladders of its functions, also of those that live no more."""
+    skipped: dict[str, int] | None
+    """Captures that its functions did not make, by reason."""
+    _gate: Gate
+    _guards: dict[weakref.ref[Guard], None]
+    _watch: Watch | None
+    _tier: MemoryTier | None
+    _seen: set[object] | None
+    _shared: weakref.WeakValueDictionary[Rung[Any], BoundRung] | None
+
+    def __new__(
+        cls,
         name: str,
         *,
         sla: SLA | None = None,
@@ -113,7 +118,7 @@ class Flag:
         failures: Errors = Exception,
         ignore: Ignore | None = None,
         _place: Place | None = None,
-    ) -> None:
+    ) -> Self:
         if not isinstance(name, str) or not FLAG_NAME.fullmatch(name):
             raise ConfigError(
                 f"Flag({name!r}): {NAME_RULE}, such as 'feed.ranking'", code="bad-name"
@@ -134,6 +139,7 @@ class Flag:
         _check_errors(name, "failures", failures)
         if ignore is not None and (isinstance(ignore, (type, tuple)) or not callable(ignore)):
             _check_errors(name, "ignore", ignore)
+        self = super().__new__(cls)
         self.name = name
         self.sla = sla
         self.level = level
@@ -143,12 +149,14 @@ class Flag:
         self.recovery = recovery or _RECOVERY
         self.failures = failures
         self.ignore = ignore
-        self.place = _place or _calling_place()
-        self.guards: list[Guard] = []
-        self._gate: Gate = UNBOUND
-        self._watch: Watch | None = None
-        self._seen: set[object] | None = None
-        _register(self)
+        self.place = _place or scope_place()
+        self.gone = False
+        self.ladders = {}
+        self.skipped = None
+        self._gate = UNBOUND
+        self._guards = {}
+        self._watch = self._tier = self._seen = self._shared = None
+        return _declare(self)  # type: ignore[return-value] # nobody makes subclasses
 
     # ------------------------------------------------------------------ for applications
 
@@ -190,6 +198,15 @@ class Flag:
 
     # ------------------------------------------------------------------ for the runtime
 
+    @property
+    def guards(self) -> list[Guard]:
+        """The guarded functions that live: those of a request, or of an object, go with it."""
+        return [guard for ref in list(self._guards) if (guard := ref()) is not None]
+
+    def says(self, other: Flag) -> bool:
+        """Whether another declaration says the same."""
+        return all(_alike(getattr(self, key), getattr(other, key)) for key in PROPERTIES)
+
     def info(self) -> FlagInfo:
         """Return what operators may know of it."""
         return FlagInfo(
@@ -202,23 +219,58 @@ class Flag:
             required=self.required,
         )
 
+    def shared(self, rung: Rung[Any], bound: BoundRung) -> BoundRung:
+        """Return the bound rung that an equal one of this flag uses, so that its limit is one."""
+        if bound.kind is not RungKind.SIMPLIFIED:
+            return bound
+        with _registry.lock, suppress(TypeError):  # a callable object without a hash
+            if self._shared is None:
+                self._shared = weakref.WeakValueDictionary()
+            return self._shared.setdefault(rung, bound)
+        return bound
+
     def guarded_by(self, guard: Guard) -> None:
-        """Add a guarded function."""
+        """Add a guarded function; it is held by its wrapper alone."""
         with _registry.lock:
-            self.guards.append(guard)
-        if existing() is not None:
+            self._guards[weakref.ref(guard, self._guards.pop)] = None
+            self.ladders[guard.kinds] = None
+            watch = self._watch
+            if watch is not None:
+                self._bind(guard, watch)
+        if watch is None and existing() is not None:
             _adopted(self)
 
-    def bind(self, watch: Watch | None) -> None:
-        """Let every call go by this watch from now on."""
+    def bind(self, watch: Watch | None, tier: MemoryTier | None = None) -> None:
+        """Let every call go by this watch from now on, and every ladder by this tier."""
         with _registry.lock:
             self._watch = watch
+            self._tier = tier
             self._gate = UNBOUND if watch is None else watch.gate
-            deadlines = [guard.deadline for guard in self.guards]
-            if watch is not None and deadlines and None not in deadlines:
-                watch.expect(max(deadline.after_s for deadline in deadlines if deadline))
             for guard in self.guards:
-                guard.bind(watch)
+                self._bind(guard, watch)
+
+    def _bind(self, guard: Guard, watch: Watch | None) -> None:
+        if watch is not None:
+            if guard.deadline is not None:
+                deadlines = [guard.deadline for guard in self.guards]
+                if None not in deadlines:
+                    watch.expect(max(deadline.after_s for deadline in deadlines if deadline))
+            if self._tier is not None:
+                self._attach(guard, self._tier)
+        guard.bind(watch)
+
+    def attach(self, tier: MemoryTier) -> None:
+        """Keep the snapshots of every ladder in this tier from now on."""
+        for guard in self.guards:
+            self._attach(guard, tier)
+
+    def _attach(self, guard: Guard, tier: MemoryTier) -> None:
+        snapshot = guard.snapshot
+        if snapshot is not None:
+            if self.skipped is None:
+                self.skipped = snapshot.skipped
+            snapshot.skipped = self.skipped
+            snapshot.attach(tier, getattr(guard.fn, "__code__", None))
 
     def bound(self) -> Watch:
         """Return the watch of the current runtime, which adopts the flag when it is new to it.
@@ -226,12 +278,6 @@ class Flag:
         A flag that was declared anew goes by the watch of the one that replaced it.
         """
         return self._watch or _adopted(self)
-
-    def attach(self, tier: MemoryTier) -> None:
-        """Keep the snapshots of every ladder in this tier from now on."""
-        for rung, guard in enumerate(self.guards):
-            if guard.snapshot is not None:
-                guard.snapshot.attach(tier, rung)
 
     def admit(self, watch: Watch) -> Route | Permit:
         """Decide for one call, starting what the runtime needs; never raises."""
@@ -283,8 +329,7 @@ class Flag:
 
 def declared() -> list[Flag]:
     """Return every declared flag, by name."""
-    with _registry.lock:
-        return [_registry.flags[name] for name in sorted(_registry.flags)]
+    return [known for _, known in sorted(_registry.all().items())]
 
 
 def flag(name_or_function: str | Callable[..., Any]) -> Flag:
@@ -301,34 +346,28 @@ def flag(name_or_function: str | Callable[..., Any]) -> Flag:
             f"{getattr(name_or_function, '__qualname__', name_or_function)!r} is not guarded by a "
             "flag; decorate it with @degradable(...)"
         )
-    found = _registry.flags.get(name_or_function)
+    found = _registry.get(name_or_function)
     if found is None:
+        known = _registry.all()
         import difflib  # noqa: PLC0415 - for a mistake alone
 
-        close = difflib.get_close_matches(str(name_or_function), _registry.flags, n=3)
+        close = difflib.get_close_matches(str(name_or_function), known, n=3)
         hint = (
             f"did you mean {', '.join(map(repr, close))}?"
             if close
-            else (f"declared: {', '.join(sorted(_registry.flags)) or 'none'}")
+            else (f"declared: {', '.join(sorted(known)) or 'none'}")
         )
         raise UnknownFlagError(f"no flag {name_or_function!r} is declared; {hint}")
     return found
 
 
-def _register(new: Flag) -> None:
-    with _registry.lock:
-        old = _registry.flags.get(new.name)
-        if old is not None and not _same_place(old.place, new.place):
-            raise DuplicateFlagError(
-                f"flag {new.name!r} is declared in {old.place[0]} ({old.place[2]}) already; "
-                f"{new.place[0]} ({new.place[2]}) must look it up with degrade.flag({new.name!r}), "
-                "or take another name"
-            )
-        _registry.flags[new.name] = new
-    if old is not None:
-        old.bind(None)
-    if existing() is not None:
+def _declare(new: Flag) -> Flag:
+    flag, replaced = _registry.declare(new)
+    if replaced is not None:
+        replaced.bind(None)
+    if flag is new and existing() is not None:
         _adopted(new)
+    return flag
 
 
 def _adopted(flag: Flag) -> Watch:
@@ -338,35 +377,23 @@ def _adopted(flag: Flag) -> Watch:
     """
     while True:
         runtime = current()
-        watch = runtime.adopt(_registry.flags.get(flag.name, flag))
+        watch = runtime.adopt(_registry.in_force(flag))
         flag.attach(runtime.tier)
         if existing() is runtime:
             return watch
 
 
-def _same_place(old: Place, new: Place) -> bool:
-    """Whether two declarations are one: by module, or by file when one of them ran as `__main__`."""
-    return old[2] == new[2] and (old[0] == new[0] or old[1] == new[1])
-
-
-def place_of(fn: Callable[..., Any]) -> Place | None:
-    """Return where a function stands, None when it does not tell."""
-    code = getattr(fn, "__code__", None)
-    qualname = getattr(fn, "__qualname__", None)
-    if code is None or qualname is None:
-        return None
-    return (fn.__module__, code.co_filename, qualname)
-
-
-def _calling_place() -> Place:
-    """Return where the first caller outside of this package stands."""
-    frame = sys._getframe(1)  # noqa: SLF001 - a place is told by frames alone
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(
-        "degrade."
-    ):
-        frame = frame.f_back
-    code = frame.f_code
-    return (str(frame.f_globals.get("__name__", "?")), code.co_filename, code.co_qualname)
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two properties say the same; a predicate may have been made anew."""
+    try:
+        if one is other or one == other:
+            return True
+        return all(
+            getattr(one, part) == getattr(other, part)
+            for part in ("__code__", "__closure__", "__defaults__", "__kwdefaults__")
+        )
+    except Exception:  # noqa: BLE001 - no functions, or an `__eq__` of the user
+        return False
 
 
 def _check_text(name: str, what: str, text: object) -> None:
@@ -402,7 +429,7 @@ def _check_errors(name: str, what: str, errors: object) -> None:
 def after_fork() -> None:
     """Renew in a child what other threads of the parent may have held: the lock, and rungs."""
     _registry.lock = threading.RLock()
-    for known in _registry.flags.values():
+    for known in _registry.all().values():
         for guard in known.guards:
             for rung in guard.rungs:
                 rung.after_fork()

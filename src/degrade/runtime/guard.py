@@ -56,6 +56,7 @@ class Guard:
     """
 
     __slots__ = (
+        "__weakref__",
         "accept",
         "awaits",
         "bind_cells",

@@ -127,11 +127,12 @@ class Runtime:
         with self._lock:
             watch = self._watches.get(flag.name)
             if watch is None or watch.flag is not flag:
-                clock = self.clock
-                watch = Watch(
-                    flag, now=clock.monotonic(), clock=clock.monotonic, wall=clock.wall,
-                    store_now=self.store_now, rng=self._rng,
-                )  # fmt: skip
+                if watch is None or watch.flag.sla != flag.sla:  # else its history goes on
+                    watch = Watch(
+                        flag, now=self.clock.monotonic(), clock=self.clock.monotonic,
+                        wall=self.clock.wall, store_now=self.store_now, rng=self._rng,
+                    )  # fmt: skip
+                watch.flag = flag
                 watch.inline, watch.asleep = self.threads == "inline", self._asleep
                 self.orders.apply_to(watch)
                 if self.saver is not None:
@@ -140,9 +141,8 @@ class Runtime:
                 self.heartbeat.undeclared = self.newsworthy = True
                 watch.settle()
                 if self.member is not None:
-                    self._told(watch, self.member.obey(watch, clock.monotonic()))
-            flag.attach(self.tier)
-            flag.bind(watch)
+                    self._told(watch, self.member.obey(watch, self.clock.monotonic()))
+            flag.bind(watch, self.tier)
             return watch
 
     def store_now(self) -> float:
@@ -432,7 +432,7 @@ class Runtime:
             self.heartbeat.goodbye()
 
     def __enter__(self) -> Self:
-        self._before = slot.swap(self)
+        self._before = slot.enter(self)
         self._who_before, OUTSIDE.who = OUTSIDE.who, None  # tests that share a process are apart
         return self
 
@@ -442,7 +442,7 @@ class Runtime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        slot.swap(self._before)
+        slot.leave(self, self._before)
         OUTSIDE.who = self._who_before
         self.close()
 

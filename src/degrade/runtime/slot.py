@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from degrade.errors import ConfigError
+from degrade.runtime.registry import registry
 
 if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("compose_with", "current", "existing", "renew_lock", "swap")
+__all__ = ("compose_with", "current", "enter", "existing", "leave", "renew_lock", "swap")
 
 
 class _Slot:
@@ -59,6 +60,18 @@ def swap(runtime: Runtime | None) -> Runtime | None:
         if runtime is not None:
             runtime.adopt_all()
         return before
+
+
+def enter(runtime: Runtime) -> Runtime | None:
+    """Swap, and let names that are declared from now on belong to the runtime."""
+    registry.open(runtime)
+    return swap(runtime)
+
+
+def leave(runtime: Runtime, before: Runtime | None) -> None:
+    """Swap back, and forget the names that belong to the runtime."""
+    registry.close(runtime)
+    swap(before)
 
 
 def existing() -> Runtime | None:

@@ -109,7 +109,7 @@ def test_a_cold_process_serves_what_another_captured_with_its_true_age(fleet: Fl
     assert len(fleet.shelf.asked) == 1
     assert ran == ["u1"]
     assert classes_of(fleet.other, "feed") == {"degraded": 2}
-    assert fleet.one.tier.book("feed").sharing == {Sharing.SENT: 1}
+    assert fleet.one.tier.book("feed", feed.__code__).sharing == {Sharing.SENT: 1}
     assert fleet.shared(fleet.other) == {"hit": 1}
 
 

@@ -104,7 +104,7 @@ def test_a_call_survives_the_end_of_its_runtime(way, threads, clock: ManualClock
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_survives_that_its_flag_is_declared_anew(way, runtime: Runtime):
     def declare() -> None:
-        Flag("feed", _place=runtime._watches["feed"].flag.place)
+        Flag("feed", level=3, _place=runtime._watches["feed"].flag.place)
 
     act = Acting()
     feed = way(act)

@@ -311,7 +311,9 @@ def test_a_flag_declared_later_begins_where_it_was_until_the_store_is_read(host:
     assert stats_of(host.runtime, "feed").phase == "degraded"
     host.store.away = False
     host.live(1)
-    host.declare()  # anew, as after a reload: a flag that was never seen
+    flags._registry.close(host.runtime)
+    host.runtime._watches.clear()
+    host.declare()  # a flag that was never seen
     assert stats_of(host.runtime, "feed").phase == "steady"
 
 
