@@ -34,6 +34,7 @@ from degrade.fallback.annotations import (
 from degrade.fallback.base import Target, name_of
 from degrade.fallback.hasty import hasty
 from degrade.fallback.likeness import alike
+from degrade.interrupts import is_interrupt
 
 __all__ = ("MAX_BODY", "Codec", "Decoded", "Opened")
 
@@ -108,6 +109,8 @@ class Codec:
         try:
             body = adapter.dump_json((value,), by_alias=False, round_trip=True, warnings="error")
         except Exception as error:  # serializers of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(
                 f"{self._what()} cannot be encoded as {self._target.returns!r}: {_reason(error)}"
             ) from error
@@ -116,7 +119,9 @@ class Codec:
         loaded = self._load(body)  # each time: an empty list proves nothing of the next one
         try:
             kept = alike(value, loaded, exact=self._exact)
-        except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
+        except Exception as error:  # an `__eq__` of the user may raise anything
+            if is_interrupt(error):
+                raise
             kept = False
         if not kept:
             raise CodecError(
@@ -203,6 +208,8 @@ class Codec:
                 self._strict = hasty(adapter.core_schema)
             found: Any = self._strict.validate_json(body, by_alias=False, by_name=True)
         except Exception as error:  # validators of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
         return found[0]
 
@@ -210,6 +217,8 @@ class Codec:
         try:
             return self._usable().validate_json(body, by_alias=False, by_name=True)[0]
         except Exception as error:  # validators of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
 
     def _usable(self) -> TypeAdapter[tuple[Any]]:

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from dataclasses import replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Never,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from degrade.core.policy import SLA, Recovery
 from degrade.errors import ConfigError, UsageError
 from degrade.fallback.base import (
+    BoundRung,
     Rung,
     Target,
     is_coroutine_callable,
     is_generator_callable,
     name_of,
+    own_signature,
 )
 from degrade.fallback.rungs import ladder
+from degrade.runtime.awaitables import promises_awaitable
+from degrade.runtime.callables import as_function, like
 from degrade.runtime.flags import FLAG_ATTRIBUTE, Flag, place_of
 from degrade.runtime.guard import Guard
 from degrade.runtime.outcomes import Errors, Ignore
 from degrade.runtime.wrap import wrapper_of
 from degrade.units import Duration, seconds
+
+if TYPE_CHECKING:
+    from degrade.runtime.deadline import Deadline
 
 __all__ = ("Degradable", "degradable")
 
@@ -33,6 +52,10 @@ _DESCRIPTORS = (
     types.MethodWrapperType,
     types.WrapperDescriptorType,
 )
+
+_DECORATORS: tuple[Any, ...] = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_CONTEXT_MANAGERS = tuple(decorator(lambda: None).__code__ for decorator in _DECORATORS)
+"""The code that all functions under these decorators share."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,29 +107,54 @@ class Degradable(Generic[F]):
             return type(fn)(self(fn.__func__))
         _check_function(self._name, fn)
         awaits = is_coroutine_callable(fn)
-        if self._deadline_s is not None and not awaits:
+        awaits_result = not awaits and promises_awaitable(_returns_of(fn))
+        if self._deadline_s is not None and not (awaits or awaits_result):
             raise UsageError(
                 f"{self._name!r}: deadline= bounds coroutine functions, and {name_of(fn)} is none; "
                 "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
                 code="sync-deadline",
             )
-        try:
-            signature: inspect.Signature | None = inspect.signature(fn)
-        except (TypeError, ValueError):
-            signature = None
         target = Target.of(fn, self._name, scope=sys._getframe(1).f_locals)  # noqa: SLF001 - annotations may name locals of the place that decorates
+        if awaits_result:
+            target = replace(target, is_async=True)
         rungs = [rung.bind(target) for rung in self._rungs]
-        deadline = None
-        if self._deadline_s is not None:
-            from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
-
-            deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
         flag = self._declare(fn)
-        guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
-        wrapper = wrapper_of(guard, signature)
+        guard = Guard(
+            flag,
+            as_function(fn, is_method=target.is_method),
+            awaits=awaits,
+            awaits_result=awaits_result,
+            rungs=rungs,
+            accept=self._accept,
+            deadline=_deadline(self._deadline_s, self._late),
+            bounds=[_bound(rung, self._deadline_s) for rung in rungs],
+        )
+        wrapper = like(fn, wrapper_of(guard, own_signature(guard.fn)))
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
         flag.guarded_by(guard)
         return wrapper
+
+
+def _deadline(after_s: float | None, late: str = "cancel") -> Deadline | None:
+    if after_s is None:
+        return None
+    from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
+
+    return Deadline(after_s, "keep" if late == "keep" else "cancel")
+
+
+def _bound(rung: BoundRung, deadline_s: float | None) -> Deadline | None:
+    """Return what bounds a rung: its own timeout, else the deadline of the function."""
+    if not rung.is_async:
+        return None
+    return _deadline(deadline_s if rung.timeout_s is None else rung.timeout_s)
+
+
+def _returns_of(fn: Callable[..., Any]) -> object:
+    try:
+        return inspect.signature(fn).return_annotation
+    except (TypeError, ValueError):
+        return None
 
 
 class Options(TypedDict, total=False):
@@ -278,6 +326,12 @@ def _check_function(flag: str, fn: object) -> None:
             "consumes it, or return a list",
             code="decorated-generator",
         )
+    if _is_context_manager(fn):
+        raise UsageError(
+            f"{flag!r} cannot guard the context manager {what}, whose work begins after the call; "
+            "guard the function that connects, or the block with flag.call()",
+            code="decorated-context-manager",
+        )
     other = getattr(fn, FLAG_ATTRIBUTE, None)
     if other is not None:
         raise UsageError(
@@ -285,3 +339,15 @@ def _check_function(flag: str, fn: object) -> None:
             "one function has one flag",
             code="decorated-twice",
         )
+
+
+def _is_context_manager(fn: Any) -> bool:
+    """Whether calling it gives what `contextmanager` or `asynccontextmanager` makes."""
+    while fn is not None:
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        fn = getattr(fn, "__func__", fn)
+        if getattr(fn, "__code__", None) in _CONTEXT_MANAGERS:
+            return True
+        fn = getattr(fn, "__wrapped__", None)
+    return False

@@ -17,6 +17,7 @@ from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
 from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome
 from degrade.errors import ConfigError, DuplicateFlagError, UnknownFlagError, UsageError
+from degrade.interrupts import is_interrupt
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
 from degrade.runtime.outcomes import Errors, Ignore, outcome_of
@@ -231,25 +232,41 @@ class Flag:
         try:
             runtime.wake()
             return watch.admit()
-        except Exception:  # noqa: BLE001 - a bug of ours must not reach the call: it runs
+        except Exception as error:  # a bug of ours must not reach the call: it runs
+            if is_interrupt(error):
+                raise
             runtime.troubles.note("admit")
             return RUN
 
     def leave(self, watch: Watch, route: Route | Permit) -> None:
         """Give back what `admit` gave, whatever became of the call."""
-        if isinstance(route, Permit):
-            watch.permits.give_back(route)
+        self.give_back(watch, route)
         if watch.inline:
             current().tick_inline()
 
+    def give_back(self, watch: Watch, route: Route | Permit) -> None:
+        """Return the permit of a call, if it has one; harmless to repeat."""
+        if isinstance(route, Permit):
+            watch.permits.give_back(route)
+
     def outcome(self, error: BaseException) -> Outcome:
         """Say what an exception of a guarded call means."""
+        return self._outcome(error, self.failures)
+
+    def _outcome(self, error: BaseException, failures: Errors) -> Outcome:
         try:
-            return outcome_of(error, self.failures, self.ignore)
-        except Exception:  # the user's predicate is broken: said once, and it ignores nothing
+            return outcome_of(error, failures, self.ignore)
+        except Exception as broken:  # the user's predicate: said once, and it ignores nothing
+            if is_interrupt(broken):
+                raise
             if self.first("ignore"):
                 log.exception("ignore= of %s raised; the call counts as a failure", self.name)
             return Outcome.FAILURE
+
+    def refusal(self, error: BaseException) -> Outcome | None:
+        """Return the outcome of an exception of a rung that ends the ladder, None if it goes on."""
+        outcome = self._outcome(error, Exception)
+        return outcome if outcome in (Outcome.IGNORED, Outcome.ABANDONED) else None
 
     def first(self, what: object) -> bool:
         """Return whether it is the first time that this flag has something to tell of a kind."""

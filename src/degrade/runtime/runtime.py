@@ -13,6 +13,7 @@ import random
 import threading
 import uuid
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -21,6 +22,7 @@ from degrade.core.machine import Transition
 from degrade.core.words import EVERYONE
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.memory import Capture, MemoryTier
+from degrade.interrupts import is_interrupt
 from degrade.ports import FlagStats, Store
 from degrade.runtime import slot
 from degrade.runtime.courier import Courier
@@ -116,6 +118,7 @@ class Runtime:
         self.asker = asker_for(self, snapshot_wait_s)
         self._before: Runtime | None = None
         self._inline_at = 0.0
+        self._inline_lock = threading.RLock()
         self.heartbeat = Heartbeat(self)
         self._asleep = threads != "manual"
         self.store.subscribe(self._own_change)
@@ -226,17 +229,27 @@ class Runtime:
     def tick_inline(self) -> None:
         """Tick at the end of a call, at most four times a second, without threads."""
         now = self.clock.monotonic()
-        if now - self._inline_at < _INLINE_EVERY_S or not self._lock.acquire(blocking=False):
+        if now - self._inline_at < _INLINE_EVERY_S:
             return
         try:
-            self._inline_at = now
-            self.tick()
-            if not self._closed:  # else it would be back after its goodbye
-                self._courier.carry()
-        except Exception:  # noqa: BLE001 - the call that ticks must not notice
-            self.troubles.note("tick")
-        finally:
-            self._lock.release()
+            if not self._inline_lock.acquire(blocking=False):
+                return
+            with self._lock:
+                self._inline_at = now
+                self.tick()
+                if not self._closed:  # else it would be back after its goodbye
+                    self._courier.carry()
+            self._inline_lock.release()
+        except BaseException as error:
+            with suppress(RuntimeError):  # the interrupt may have come before it was taken
+                self._inline_lock.release()
+            if isinstance(error, Exception) and not is_interrupt(error):
+                self.troubles.note("tick")  # the call that ticks must not notice
+                return
+            for watch in self.watched():  # what was half done is forgotten
+                watch.forget()
+                watch.settle()
+            raise
 
     def tick(self, *, yield_after_s: float | None = None) -> int:
         """Fold every flag's calls, judge them, and move the machines.
@@ -399,7 +412,7 @@ class Runtime:
             self._rng.seed()
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
-        self._lock = threading.RLock()
+        self._lock, self._inline_lock = threading.RLock(), threading.RLock()
         self._courier = Courier(self)
         self.tier.after_fork()
         self.asker = self.asker and asker_for(self, self.asker.wait_s)
