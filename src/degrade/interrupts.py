@@ -8,7 +8,7 @@ catches `Exception` must not take it for an error of a rung, a key or a validato
 from __future__ import annotations
 
 import builtins
-from _signal import (  # type: ignore[import-not-found]  # `signal` turns each number into an enum
+from _signal import (  # type: ignore[import-not-found] # it has no types, and signal is slow
     NSIG,
     getsignal,
 )

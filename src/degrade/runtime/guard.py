@@ -21,19 +21,19 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.core.ladder import choose
 from degrade.core.permits import Permit
 from degrade.core.words import CallClass, Mode, Outcome, RungKind
 from degrade.errors import UnavailableError
-from degrade.fallback.base import Answer, BoundRung, Call
+from degrade.fallback.base import BoundRung
 from degrade.fallback.keys import Key
-from degrade.fallback.snapshots import BoundSnapshot, Found
+from degrade.fallback.snapshots import BoundSnapshot
 from degrade.interrupts import is_interrupt, raise_as_it_is
 from degrade.runtime.attempt import Attempt
 from degrade.runtime.awaitables import FIRST_RESULTS, guard_awaiting, is_awaitable
 from degrade.runtime.call_site import CallSite
 from degrade.runtime.drive import RAISE, Result, Step, Steps, adrive, drive
 from degrade.runtime.gate import UNBOUND
+from degrade.runtime.ladder_walk import LadderWalk
 from degrade.runtime.provenance import Scope, Stamp, context, who
 from degrade.runtime.slot import current
 from degrade.runtime.watch import RUN, SERVE, Route, Watch
@@ -69,8 +69,8 @@ class Guard:
     """
 
     __slots__ = (
-        "_results", "accept", "awaits", "awaits_result", "bind_cells", "bounds",
-        "deadline", "flag", "fn", "forget_awaitables", "kinds", "rungs", "site", "snapshot", "watch",
+        "_results", "accept", "awaits", "awaits_result", "bind_cells", "deadline", "flag", "fn",
+        "forget_awaitables", "ladder", "site", "snapshot", "watch",
     )  # fmt: skip
 
     RAISE = RAISE
@@ -95,15 +95,25 @@ class Guard:
         self.forget_awaitables: Callable[[], None] | None = None
         """Set while the results of a plain function are looked at: ends that."""
         self._results = 0
-        self.rungs = tuple(rungs)
-        self.kinds = tuple(rung.kind for rung in rungs)
+        self.ladder = LadderWalk(
+            flag, rungs, bounds, accepted=self.accepted, awaits=awaits or awaits_result
+        )
         self.accept = accept
         self.deadline = deadline
-        self.bounds = tuple(bounds) or (None,) * len(self.rungs)
         self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
         self.watch: Watch | None = None
         self.bind_cells: Callable[..., None] = _nowhere
         self.site = CallSite(fn, is_direct=deadline is None and not awaits_result)
+
+    @property
+    def rungs(self) -> tuple[BoundRung, ...]:
+        """The rungs of the ladder, best first."""
+        return self.ladder.rungs
+
+    @property
+    def kinds(self) -> tuple[RungKind, ...]:
+        """The kinds of the rungs."""
+        return self.ladder.kinds
 
     # ------------------------------------------------------------------ for the wrapper
 
@@ -116,7 +126,8 @@ class Guard:
     def is_awaitable(self, result: Any) -> bool:
         """Return whether a result of a plain function is awaitable, and learn from it."""
         if is_awaitable(result):
-            self.awaits_result, self.site.is_direct = True, False
+            self.awaits_result = self.ladder.awaits = True
+            self.site.is_direct = False
             return True
         self._results += 1
         if self._results >= FIRST_RESULTS and self.forget_awaitables and not self.awaits_result:
@@ -237,7 +248,7 @@ class Guard:
             if route is not SERVE:
                 return (yield from self._run(attempt, do, args, kwargs))
             stamp = watch.gate.stamp
-            answer = yield from self._walk(attempt, args, kwargs, watch.resolved.mode, stamp)
+            answer = yield from self.ladder.walk(attempt, args, kwargs, watch.resolved.mode, stamp)
             if answer is None:
                 raise self._unavailable(attempt, stamp.reason)
             return answer.value
@@ -296,7 +307,7 @@ class Guard:
             return RAISE
         reason = "its deadline passed" if late else f"failed call: {_kind_of(error)}"
         stamp = Stamp(self.flag.name, reason, None)
-        answer = yield from self._walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
+        answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is not None:
             return answer.value
         if late:
@@ -307,54 +318,11 @@ class Guard:
     def _rejected(self, attempt: Attempt, result: Any, args: Arguments, kwargs: Keywords) -> Steps:
         attempt.end(Outcome.FAILURE)
         stamp = Stamp(self.flag.name, "result rejected", None)
-        answer = yield from self._walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
+        answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is None:
             attempt.classify(CallClass.FAILED)
             return result
         return answer.value
-
-    def _walk(
-        self, attempt: Attempt, args: Arguments, kwargs: Keywords, mode: Mode, stamp: Stamp
-    ) -> Generator[Step, Result, Answer | None]:
-        """Go down the ladder; return the first answer, recorded and noted.
-
-        Raises:
-            BaseException: A rung was interrupted, or refused what was asked for.
-        """
-        watch = attempt.watch
-        call = Call(
-            args=args,
-            kwargs=kwargs,
-            subject=who(),
-            monotonic_s=watch.clock(),
-            wall_s=watch.wall(),
-        )
-        for index in choose(self.kinds, mode):
-            rung, bound = self.rungs[index], self.bounds[index]
-            do: Callable[[], Any] = partial(rung.serve, call)
-            if rung.is_async:
-                do = partial(rung.serve_async, call)
-            if bound is not None:
-                do = bound.wrap(do)
-            answer, error = yield Step(do, rung.is_async, of_rung=True)
-            if error is None and answer is None and isinstance(rung, BoundSnapshot):
-                answer, error = yield from self._ask(watch, rung, call)
-            if error is not None:
-                self._rung_failed(attempt, rung, error)
-                continue
-            if answer is None:
-                continue
-            if rung.kind is RungKind.SIMPLIFIED and not self.accepted(answer.value):
-                watch.counters.dropped.append(f"rung_{rung.kind.value}")
-                continue
-            attempt.classify((rung.kind, answer.age_s))
-            around = context()
-            if around is not None:
-                keep = around.aside if rung.side_effect else around.note
-                keep((stamp, rung.kind, answer.age_s))
-            served: Answer = answer
-            return served
-        return None
 
     # ------------------------------------------------------------------ outcomes
 
@@ -382,25 +350,6 @@ class Guard:
             )
         return True
 
-    def _rung_failed(self, attempt: Attempt, rung: BoundRung, error: BaseException) -> None:
-        """Note that a rung could not serve, so that the next one is tried.
-
-        Raises:
-            BaseException: `error`, when it is none of the rung's: an interrupt, or a refusal.
-        """
-        outcome = Outcome.ABANDONED if is_interrupt(error) else self.flag.refusal(error)
-        if outcome is not None:
-            attempt.classify(CallClass(outcome.value))
-            raise_as_it_is(error)
-        attempt.watch.counters.dropped.append(f"rung_{rung.kind.value}")
-        if self.flag.first((rung.kind, id(type(error)))):
-            log.warning(
-                "rung %s of %s failed; the next one is tried",
-                rung.kind.value,
-                self.flag.name,
-                exc_info=error,
-            )
-
     def _unavailable(self, attempt: Attempt, cause: str) -> UnavailableError:
         attempt.classify(CallClass.FAILED)
         around = context()
@@ -414,22 +363,6 @@ class Guard:
         )
 
     # ------------------------------------------------------------------ snapshots
-
-    def _ask(
-        self, watch: Watch, rung: BoundSnapshot, call: Call
-    ) -> Generator[Step, Result, tuple[Answer | None, BaseException | None]]:
-        """Ask the tier that the fleet shares for what memory does not have, for milliseconds."""
-        asker = current().asker
-        question = None if asker is None else asker.ask(rung, call, after_s=watch.off_ended)
-        if asker is None or question is None:
-            return None, None
-        awaits = self.awaits or self.awaits_result
-        wait = asker.awaited if awaits else asker.wait
-        found, error = yield Step(partial(wait, question), awaits, of_rung=True)
-        if error is not None or not isinstance(found, Found):
-            return None, error
-        serve = partial(rung.serve_found, found, watch.clock())
-        return (yield Step(serve, awaits=False, of_rung=True))
 
     def _due(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Key | None:
         """Return the key under which a result should be captured now, None when none should."""
