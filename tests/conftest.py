@@ -46,11 +46,11 @@ def forget_subjects() -> Iterator[None]:
 @pytest.fixture
 def forget_flags() -> Iterator[None]:
     """Forget the flags that a test declares, and its runtime: names of other tests are not taken."""
-    before, runtime = dict(flags._registry.flags), slot.existing()
-    flags._registry.flags.clear()
+    before, runtime = dict(flags.registry.flags), slot.existing()
+    flags.registry.flags.clear()
     yield
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
+    flags.registry.flags.clear()
+    flags.registry.flags.update(before)
     if slot.existing() is not runtime:
         slot.swap(runtime)
 

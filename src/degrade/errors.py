@@ -45,6 +45,7 @@ CODES: frozenset[str] = frozenset(
         "decorated-property",
         "decorated-builtin",
         "decorated-generator",
+        "decorated-context-manager",
         "decorated-twice",
         "not-callable",
         "async-rung",

@@ -152,7 +152,7 @@ feed = degradable("feed", fallback=[default("stale")])(lambda: "fresh")
 feed()
 until(lambda: len(inodes_to(PORTS)) == 2)
 store = current().store
-locks = [slot._slot.lock, flags._registry.lock, current()._lock, store._link._made._lock]
+locks = [slot._slot.lock, flags.registry.lock, current()._lock, store._link._made._lock]
 # not those for which a fork waits, since they are held for a moment only
 
 def all_held():

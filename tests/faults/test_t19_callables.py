@@ -187,13 +187,13 @@ CUTS: dict[str, tuple[BaseException | None, str, str]] = {
 @pytest.fixture
 def runtime(redis_server: Any) -> Iterator[Runtime]:
     """A runtime over the server, with no flags but those of the test."""
-    before = dict(flags._registry.flags)
-    flags._registry.flags.clear()
+    before = dict(flags.registry.flags)
+    flags.registry.flags.clear()
     with Runtime(open_store(redis_server.url, namespace="matrix")) as runtime:
         yield runtime
     runtime.store.close()
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
+    flags.registry.flags.clear()
+    flags.registry.flags.update(before)
 
 
 class Counted:

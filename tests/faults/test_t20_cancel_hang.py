@@ -115,12 +115,12 @@ class Feed:
 @pytest.fixture
 def runtime(redis_server: Any) -> Iterator[Runtime]:
     """A runtime over the server, with no flags but those of the test."""
-    before = dict(flags._registry.flags)
-    flags._registry.flags.clear()
+    before = dict(flags.registry.flags)
+    flags.registry.flags.clear()
     with Runtime(open_store(redis_server.url, namespace="storm")) as runtime:
         yield runtime
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
+    flags.registry.flags.clear()
+    flags.registry.flags.update(before)
 
 
 @pytest.fixture

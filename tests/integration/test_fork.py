@@ -149,7 +149,7 @@ def test_no_lock_of_a_thread_of_the_parent_is_held_in_the_child(lock: str, tmp_p
 from degrade.runtime import flags, slot
 locks = {
     "runtime": lambda: current()._lock, "slot": lambda: slot._slot.lock,
-    "flags": lambda: flags._registry.lock, "tier": lambda: current().tier._lock,
+    "flags": lambda: flags.registry.lock, "tier": lambda: current().tier._lock,
     "store": lambda: current().store._lock,
 }
 held, go = threading.Event(), threading.Event()

@@ -45,13 +45,13 @@ def rungs() -> list[Any]:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     monkeypatch.setattr(asker, "_IDLE_S", 0.02)
     until(lambda: askers() == 0)
-    before, runtime = dict(flags._registry.flags), slot.existing()
-    flags._registry.flags.clear()
+    before, runtime = dict(flags.registry.flags), slot.existing()
+    flags.registry.flags.clear()
     shelf = Shelf()
     yield shelf
     shelf.going.set()
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
+    flags.registry.flags.clear()
+    flags.registry.flags.update(before)
     slot.swap(runtime)
 
 

@@ -35,11 +35,11 @@ PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def forget_flags() -> Iterator[None]:
-    before = dict(flags._registry.flags)
-    flags._registry.flags.clear()
+    before = dict(flags.registry.flags)
+    flags.registry.flags.clear()
     yield
-    flags._registry.flags.clear()
-    flags._registry.flags.update(before)
+    flags.registry.flags.clear()
+    flags.registry.flags.update(before)
 
 
 @pytest.fixture
@@ -359,8 +359,8 @@ def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(run
     with runtime._lock:
         decorating.start()
         until(lambda: len(known.guards) == 1)
-        assert flags._registry.lock.acquire(timeout=2)
-        flags._registry.lock.release()
+        assert flags.registry.lock.acquire(timeout=2)
+        flags.registry.lock.release()
     decorating.join(PATIENCE_S)
     assert known.guards[0].watch is runtime._watches["feed"]
 

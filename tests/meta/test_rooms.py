@@ -13,7 +13,7 @@ from tests.meta.sources import PACKAGE, files, imports, module_name
 # no cycle: units and clock use errors, ports uses core, compose uses settings.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"units", "clock"}),
+    frozenset({"units", "clock", "interrupts"}),
     frozenset({"core"}),
     frozenset({"ports"}),
     frozenset({"fallback", "stores", "signals", "incidents", "notify", "telemetry"}),

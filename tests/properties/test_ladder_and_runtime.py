@@ -238,13 +238,13 @@ SUBJECTS = ["ana", "ben", None]
 
 @contextmanager
 def no_other_flags() -> Iterator[None]:
-    before = dict(flags._registry.flags)
-    flags._registry.flags.clear()
+    before = dict(flags.registry.flags)
+    flags.registry.flags.clear()
     try:
         yield
     finally:
-        flags._registry.flags.clear()
-        flags._registry.flags.update(before)
+        flags.registry.flags.clear()
+        flags.registry.flags.update(before)
 
 
 class GuardedLife(RuleBasedStateMachine):

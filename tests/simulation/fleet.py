@@ -260,15 +260,15 @@ WELL = Health(failing=0.001)
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """Keep what a simulation declares and logs away from the rest of the process."""
-    runtime, declared = slot.swap(None), dict(flags._registry.flags)
+    runtime, declared = slot.swap(None), dict(flags.registry.flags)
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(disabled)
-        flags._registry.flags.clear()
-        flags._registry.flags.update(declared)
+        flags.registry.flags.clear()
+        flags.registry.flags.update(declared)
         slot.swap(runtime)
 
 

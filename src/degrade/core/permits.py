@@ -91,12 +91,16 @@ class Permits:
         if len(generation.out) >= generation.limit:
             return None
         permit = Permit(generation, now + lease_s)
-        generation.out[permit] = True
-        if len(generation.out) > generation.limit:  # another thread came in between
+        try:
+            generation.out[permit] = True
+            if len(generation.out) <= generation.limit:  # no other thread came in between
+                self.last_taken = now
+                return permit
+        except BaseException:  # an interrupt: nobody would give it back
             self.give_back(permit)
-            return None
-        self.last_taken = now
-        return permit
+            raise
+        self.give_back(permit)
+        return None
 
     def give_back(self, permit: Permit) -> bool:
         """Free a permit and say whether it was still out; harmless to repeat, or after a restart."""

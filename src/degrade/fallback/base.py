@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from types import FunctionType, MethodType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from degrade.core.words import RungKind
@@ -30,6 +31,7 @@ __all__ = (
     "is_coroutine_callable",
     "is_generator_callable",
     "name_of",
+    "own_signature",
     "signature_of",
 )
 
@@ -62,7 +64,8 @@ class Target:
         name: The flag's name.
         is_async: Whether calling it gives a coroutine.
         is_method: Whether its first argument is the instance or the class.
-        signature: Its signature.
+        signature: Its signature, which decorators below ours may only claim.
+        own: The parameters that it takes itself.
         returns: Its return annotation as written, `Signature.empty` without one.
         scope: Local names of the place that decorates, for annotations that need them.
     """
@@ -72,6 +75,7 @@ class Target:
     is_async: bool
     is_method: bool
     signature: inspect.Signature
+    own: inspect.Signature
     returns: Any
     scope: Mapping[str, Any] = field(default_factory=dict)
 
@@ -87,6 +91,7 @@ class Target:
             is_async=is_coroutine_callable(fn),
             is_method=_is_method(fn, signature),
             signature=signature,
+            own=own_signature(fn) or signature,
             returns=signature.return_annotation,
             scope=scope or {},
         )
@@ -130,9 +135,10 @@ class BoundRung(ABC):
         static: Whether it also serves under `off`: nothing the function computed is in it.
         is_async: Whether only `serve_async` can serve.
         side_effect: Whether its answers are in no result, so that what is around stays whole.
+        timeout_s: What bounds `serve_async`, seconds; None for the deadline of the function.
     """
 
-    __slots__ = ("is_async", "kind", "side_effect", "static")
+    __slots__ = ("is_async", "kind", "side_effect", "static", "timeout_s")
 
     def __init__(
         self,
@@ -141,7 +147,9 @@ class BoundRung(ABC):
         static: bool = False,
         is_async: bool = False,
         side_effect: bool = False,
+        timeout_s: float | None = None,
     ) -> None:
+        self.timeout_s = timeout_s
         self.kind = kind
         self.static = static
         self.is_async = is_async
@@ -229,6 +237,25 @@ def form_of(fn: Callable[..., Any]) -> object:
     return (inner.__code__, *layers) if plain else None
 
 
+def own_signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the parameters of a callable itself, not of what a decorator says that it wraps.
+
+    None for what is no plain function or method: only calling it shows what it takes.
+    """
+    bound = fn if isinstance(fn, (MethodType, FunctionType)) else getattr(fn, "__call__", None)  # noqa: B004 - of a callable object
+    if isinstance(bound, MethodType):
+        signature = own_signature(bound.__func__)
+        first = None if signature is None else next(iter(signature.parameters.values()), None)
+        if signature is None or first is None or first.kind is first.VAR_POSITIONAL:
+            return None
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+    if type(fn) is not FunctionType:
+        return None
+    bare = FunctionType(fn.__code__, {}, fn.__name__, fn.__defaults__, fn.__closure__)
+    bare.__kwdefaults__ = fn.__kwdefaults__
+    return inspect.signature(bare)
+
+
 def name_of(fn: object) -> str:
     """Return the name by which people know a function."""
     if isinstance(fn, functools.partial):
@@ -265,7 +292,7 @@ def check_callable_alike(fn: Callable[..., Any], target: Target, *, what: str, c
     except (TypeError, ValueError):
         return  # a builtin that does not tell its signature: only a call can show
     fits = any(_accepts(signature, *shape) for shape in _shapes(target.signature))
-    if not fits:
+    if not fits and target.own.parameters.keys() == target.signature.parameters.keys():
         raise UsageError(
             f"{target.name!r}: {what} {name_of(fn)}{signature} cannot be called with the arguments "
             f"of {name_of(target.fn)}{target.signature}; give it the same parameters, or *_ and **_ "

@@ -36,6 +36,7 @@ from degrade.fallback.data import find_consumable
 from degrade.fallback.fingerprint import fingerprint
 from degrade.fallback.hasty import hasty
 from degrade.fallback.likeness import alike
+from degrade.interrupts import is_interrupt
 
 __all__ = ("MAX_BODY", "Codec", "Decoded", "Opened", "check_data")
 
@@ -195,6 +196,8 @@ class Codec:
                 self._strict = hasty(adapter.core_schema)
             found: Any = self._strict.validate_json(body, by_alias=False, by_name=True)
         except Exception as error:  # validators of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
         return found[0]
 
@@ -205,6 +208,8 @@ class Codec:
                 (value,), by_alias=False, round_trip=True, warnings="error", exclude_unset=sparse
             )
         except Exception as error:  # serializers of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(
                 f"{self._what()} cannot be encoded as {self._target.returns!r}: {_reason(error)}"
             ) from error
@@ -213,7 +218,9 @@ class Codec:
         loaded = self._load(body)  # each time: an empty list proves nothing of the next one
         try:
             kept = alike(value, loaded, exact=self._exact)
-        except Exception:  # noqa: BLE001 - an `__eq__` of the user may raise anything
+        except Exception as error:  # an `__eq__` of the user may raise anything
+            if is_interrupt(error):
+                raise
             kept = False
         if not kept:
             raise CodecError(
@@ -226,6 +233,8 @@ class Codec:
         try:
             return self._usable().validate_json(body, by_alias=False, by_name=True)[0]
         except Exception as error:  # validators of the user may raise anything
+            if is_interrupt(error):
+                raise
             raise CodecError(f"{self._what()} cannot be decoded: {_reason(error)}") from error
 
     def _usable(self) -> TypeAdapter[tuple[Any]]:

@@ -30,6 +30,7 @@ from degrade.errors import UsageError
 from degrade.fallback.base import UNKNOWN, Subject, Target, check_callable_alike, name_of
 from degrade.fallback.canonical import UnstableError, shortened, stable_text, type_name
 from degrade.fallback.places import fleet_name, stands_alone
+from degrade.interrupts import is_interrupt
 
 __all__ = ("Key", "KeyMaker")
 
@@ -67,13 +68,14 @@ class KeyMaker:
     Attributes:
         everyone: The subject is left out.
         name: The function's name in the fleet; None when its keys mean nothing elsewhere.
+        parameters: Names of the parameters that the arguments of a call are bound to.
         alone: Others of its name and place give other results, so they may not see its keys.
         by_function: A function of the user makes the keys, so they may hold what names cannot.
     """
 
     __slots__ = (
         "_extra", "_fixed", "_flag", "_function", "_signature", "_star", "_told", "alone",
-        "by_function", "everyone", "name",
+        "by_function", "everyone", "name", "parameters",
     )  # fmt: skip
 
     def __init__(
@@ -88,10 +90,11 @@ class KeyMaker:
         self.alone = stands_alone(target.fn)
         self.by_function = callable(key)
         self._flag = target.name
-        self._signature = target.signature
+        self._signature = target.signature if key is not None else target.own
         self._told: set[str] = set()
         self._function: Callable[..., Any] | None = None
-        names: tuple[str, ...] = tuple(target.signature.parameters)
+        self.parameters = tuple(self._signature.parameters)
+        names = self.parameters
         if callable(key):
             check_callable_alike(key, target, what="snapshot(key=)", code="snapshot-key")
             self._function = key
@@ -106,7 +109,7 @@ class KeyMaker:
                 f"apart, such as key=({_example(names)!r},)",
                 code="snapshot-method-key",
             )
-        kinds = {name: target.signature.parameters[name].kind for name in names}
+        kinds = {name: self._signature.parameters[name].kind for name in names}
         self._fixed = tuple(
             name
             for name, kind in kinds.items()
@@ -134,7 +137,9 @@ class KeyMaker:
                     return None
                 subject = None
             return self._key(args, kwargs, subject)
-        except Exception as error:  # noqa: BLE001 - properties and key functions may raise anything
+        except Exception as error:  # properties and key functions may raise anything
+            if is_interrupt(error):
+                raise
             reason = str(error) if isinstance(error, UnstableError) else type(error).__name__
             self._tell(_UNSTABLE, self._flag, reason)
             return None

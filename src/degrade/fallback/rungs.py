@@ -34,22 +34,32 @@ F_co = TypeVar("F_co", covariant=True)
 
 
 @overload
-def simplified(fn: Callable[..., Coroutine[Any, Any, F]], /, *, limit: int = 64) -> Rung[F]: ...
+def simplified(
+    fn: Callable[..., Coroutine[Any, Any, F]], /, *, limit: int = 64, timeout: Duration | None = ...
+) -> Rung[F]: ...
 @overload
 def simplified(fn: Callable[..., F], /, *, limit: int = 64) -> Rung[F]: ...
-def simplified(fn: Callable[..., Any], /, *, limit: int = 64) -> Rung[Any]:
+def simplified(
+    fn: Callable[..., Any], /, *, limit: int = 64, timeout: Duration | None = None
+) -> Rung[Any]:
     """Serve what a cheaper function of the same arguments returns.
 
     Args:
         fn: Called with the arguments of the call; a coroutine function only under another.
         limit: How many calls may run it at once, at least 1; more go to the next rung.
+        timeout: What a call waits for a coroutine function at most, then the next rung is asked;
+            by default the `deadline=` of the guarded function.
 
     Raises:
-        UsageError: `fn` is a class (`bare-class`), or not a function (`bad-rung`).
-        ConfigError: `limit` is not a whole number above zero.
+        UsageError: `fn` is a class (`bare-class`), or not a function (`bad-rung`); or `timeout`
+            was given for a plain function, which cannot be left behind (`sync-deadline`).
+        ConfigError: `limit` is not a whole number above zero, or `timeout` is no duration above
+            zero.
 
     Guarantees:
-        An exception of `fn` counts for the rung and sends the call to the next one.
+        An exception of `fn` counts for the rung and sends the call to the next one; so does a
+        result that `accept=` of the function rejects. What `ignore=` matches, a refusal, ends the
+        ladder and reaches the caller.
 
     Cost:
         The cost of `fn`, on the caller's thread; no lock is held meanwhile.
@@ -57,7 +67,18 @@ def simplified(fn: Callable[..., Any], /, *, limit: int = 64) -> Rung[Any]:
     _check_function(fn, "simplified")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ConfigError(f"simplified(limit={limit!r}): must be a whole number, at least 1")
-    return _Simplified(fn, limit)
+    if timeout is None:
+        return _Simplified(fn, limit)
+    timeout_s = seconds(timeout, what="simplified(timeout=)")
+    if timeout_s <= 0:
+        raise ConfigError(f"simplified(timeout={timeout!r}): must be above zero")
+    if not is_coroutine_callable(fn):
+        raise UsageError(
+            f"simplified({name_of(fn)}, timeout={timeout!r}): only a coroutine function can be left "
+            "behind; give the timeout to the client that it calls",
+            code="sync-deadline",
+        )
+    return _Simplified(fn, limit, timeout_s)
 
 
 def snapshot(
@@ -304,6 +325,7 @@ class _Simplified(Rung[F_co]):
 
     fn: Callable[..., Any]
     limit: int
+    timeout_s: float | None = None
 
     @property
     def kind(self) -> RungKind:
@@ -318,7 +340,7 @@ class _Simplified(Rung[F_co]):
                 code="async-rung",
             )
         check_callable_alike(self.fn, target, what="simplified", code="bad-rung")
-        return _BoundSimplified(self.fn, self.limit, is_async=is_async)
+        return _BoundSimplified(self.fn, self.limit, is_async=is_async, timeout_s=self.timeout_s)
 
     def __repr__(self) -> str:
         return f"simplified({name_of(self.fn)})"
@@ -370,8 +392,10 @@ class _Prepared(Rung[F_co]):
 class _BoundSimplified(BoundRung):
     __slots__ = ("__weakref__", "_fn", "_limit", "_tokens")
 
-    def __init__(self, fn: Callable[..., Any], limit: int, *, is_async: bool) -> None:
-        super().__init__(RungKind.SIMPLIFIED, is_async=is_async)
+    def __init__(
+        self, fn: Callable[..., Any], limit: int, *, is_async: bool, timeout_s: float | None
+    ) -> None:
+        super().__init__(RungKind.SIMPLIFIED, is_async=is_async, timeout_s=timeout_s)
         self._fn = fn
         self._limit = limit
         self._tokens = deque([None] * limit)

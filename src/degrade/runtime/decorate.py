@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, Never, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from dataclasses import replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Never,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from degrade.core.policy import SLA, Recovery
 from degrade.core.words import RungKind
@@ -18,16 +30,23 @@ from degrade.fallback.base import (
     Rung,
     Target,
     form_of,
+    is_coroutine_callable,
     is_generator_callable,
     name_of,
+    own_signature,
 )
 from degrade.fallback.rungs import ladder
+from degrade.runtime.awaitables import promises_awaitable
+from degrade.runtime.callables import as_function, has_guard, like
 from degrade.runtime.flags import Flag
 from degrade.runtime.guard import Guard
 from degrade.runtime.outcomes import Errors, Ignore
 from degrade.runtime.registry import FLAG_ATTRIBUTE, registry, stands_at
 from degrade.runtime.wrap import wrapper_of
 from degrade.units import Duration, seconds
+
+if TYPE_CHECKING:
+    from degrade.runtime.deadline import Deadline
 
 __all__ = ("Degradable", "degradable")
 
@@ -37,6 +56,10 @@ _DESCRIPTORS = (
     types.MethodWrapperType,
     types.WrapperDescriptorType,
 )
+
+_DECORATORS: tuple[Any, ...] = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_CONTEXT_MANAGERS = tuple(decorator(lambda: None).__code__ for decorator in _DECORATORS)
+"""The code that all functions under these decorators share."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,20 +128,17 @@ class Degradable(Generic[F]):
         known = self._known.get(form)
         if known is None:
             target = Target.of(fn, self._name, scope=scope)
+            if not target.is_async and promises_awaitable(target.returns):
+                target = replace(target, is_async=True)
             known = target, tuple(rung.bind(target) for rung in self._rungs)
         target, rungs = known
-        awaits = target.is_async
-        if self._deadline_s is not None and not awaits:
+        awaits = is_coroutine_callable(fn)
+        if self._deadline_s is not None and not target.is_async:
             raise UsageError(
                 f"{self._name!r}: deadline= bounds coroutine functions, and {name_of(fn)} is none; "
                 "give the timeout to the client that it calls, and limit it by SLA(p99=...)",
                 code="sync-deadline",
             )
-        deadline = None
-        if self._deadline_s is not None:
-            from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
-
-            deadline = Deadline(self._deadline_s, "keep" if self._late == "keep" else "cancel")
         flag = self._flag
         if flag is None or flag.gone or registry.get(flag.name) is None:
             flag = self._flag = self._declare(fn)
@@ -129,11 +149,35 @@ class Degradable(Generic[F]):
         rungs = tuple(map(flag.shared, self._rungs, rungs))
         if form is not None and not any(rung.kind is RungKind.SNAPSHOT for rung in rungs):
             self._known = {form: (target.unbound(), rungs)}
-        guard = Guard(flag, fn, awaits=awaits, rungs=rungs, accept=self._accept, deadline=deadline)
-        wrapper = wrapper_of(guard, target.signature)
+        guard = Guard(
+            flag,
+            as_function(fn, is_method=target.is_method),
+            awaits=awaits,
+            awaits_result=target.is_async and not awaits,
+            rungs=rungs,
+            accept=self._accept,
+            deadline=_deadline(self._deadline_s, self._late),
+            bounds=[_bound(rung, self._deadline_s) for rung in rungs],
+        )
+        wrapper = like(fn, wrapper_of(guard, own_signature(guard.fn)))
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
         flag.guarded_by(guard)
         return wrapper
+
+
+def _deadline(after_s: float | None, late: str = "cancel") -> Deadline | None:
+    if after_s is None:
+        return None
+    from degrade.runtime.deadline import Deadline  # noqa: PLC0415 - needs asyncio, which `import degrade` must not load
+
+    return Deadline(after_s, "keep" if late == "keep" else "cancel")
+
+
+def _bound(rung: BoundRung, deadline_s: float | None) -> Deadline | None:
+    """Return what bounds a rung: its own timeout, else the deadline of the function."""
+    if not rung.is_async:
+        return None
+    return _deadline(deadline_s if rung.timeout_s is None else rung.timeout_s)
 
 
 class Options(TypedDict, total=False):
@@ -310,10 +354,28 @@ def _check_function(flag: str, fn: object) -> None:
             "consumes it, or return a list",
             code="decorated-generator",
         )
+    if _is_context_manager(fn):
+        raise UsageError(
+            f"{flag!r} cannot guard the context manager {what}, whose work begins after the call; "
+            "guard the function that connects, or the block with flag.call()",
+            code="decorated-context-manager",
+        )
     other = getattr(fn, FLAG_ATTRIBUTE, None)
-    if other is not None and not isinstance(fn, functools.partial):
+    if other is not None and (not isinstance(fn, functools.partial) or has_guard(fn)):
         raise UsageError(
             f"{flag!r} cannot guard {what}, which {other.name!r} guards already; "
             "one function has one flag",
             code="decorated-twice",
         )
+
+
+def _is_context_manager(fn: Any) -> bool:
+    """Whether calling it gives what `contextmanager` or `asynccontextmanager` makes."""
+    while fn is not None:
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        fn = getattr(fn, "__func__", fn)
+        if getattr(fn, "__code__", None) in _CONTEXT_MANAGERS:
+            return True
+        fn = getattr(fn, "__wrapped__", None)
+    return False

@@ -1,18 +1,21 @@
 """One engine for functions and coroutines: the guard says what to do next, a driver does it.
 
-The guard's logic is a generator of steps. A step is a callable; the driver calls it (and awaits
-what it returns, for a coroutine function), and sends the value, or throws the exception, back
-into the generator. The generator ends with an answer, or with `RAISE` when the exception that
-began it all, the function's own, must go on to the caller, untouched.
+The guard's logic is a generator of steps. A step is a callable; the driver calls it, awaits what
+it returns for a coroutine function, and sends `(value, None)` or `(None, exception)` back. So an
+exception that is raised *in* the generator is never one of a step: it comes from the guard's
+caller, and goes on to it. The generator ends with an answer, or with `RAISE` when the exception of
+the function, which began it all, must go on to the caller.
+
+The steps after that exception run inside its handler, because only a bare `raise` there passes an
+exception on without writing to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Never
+from typing import Any, Final, NamedTuple
 
-__all__ = ("RAISE", "Step", "Steps", "adrive", "drive")
+__all__ = ("RAISE", "Result", "Step", "Steps", "adrive", "drive")
 
 
 class _Raise:
@@ -22,6 +25,9 @@ class _Raise:
 
 RAISE: Final = _Raise()
 
+Result = tuple[Any, BaseException | None]
+"""What a step came to: its value, or its exception."""
+
 
 class Step(NamedTuple):
     """Something to do between two decisions.
@@ -29,82 +35,92 @@ class Step(NamedTuple):
     Attributes:
         do: Does it.
         awaits: Whether what it returns must be awaited.
+        of_rung: It belongs to the ladder, which goes on when it fails.
     """
 
     do: Callable[[], Any]
     awaits: bool
+    of_rung: bool = False
 
 
-Steps = Generator[Step, Any, Any]
+Steps = Generator[Step, Result, Any]
 
 
-def drive(steps: Steps, *, raises: bool = True) -> Any:
-    """Run steps to their end and return the answer.
-
-    Args:
-        steps: What to do.
-        raises: The function runs in the first step; without it the caller has its exception
-            already, and gets `RAISE` as the answer.
+def drive(steps: Steps) -> Any:
+    """Run steps to their end and return the answer; `RAISE` if the caller has the exception.
 
     Raises:
-        BaseException: What the function raised, when the steps end with `RAISE`.
+        BaseException: What the function raised, when the steps end with `RAISE`; and what the
+            steps raise themselves.
     """
-    raised: BaseException | None = None
-    trace = None
-    answer: Any = None
     try:
-        step = next(steps)
-        while True:
-            try:
-                value = step.do()
-            except BaseException as error:  # noqa: BLE001 - the steps decide what it means
-                if raised is None:  # later ones are of rungs
-                    raised, trace = error, error.__traceback__
-                step = steps.throw(error)
-            else:
-                step = steps.send(value)
-    except StopIteration as done:
-        answer = done.value
-    try:
-        if answer is RAISE and raises and raised is not None:
-            _raise(raised, trace)
-        return answer
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            return done.value
+        if step.of_rung:
+            return _resume(steps, _tried(step))
+        try:
+            value = step.do()
+        except BaseException as error:
+            answer = _resume(steps, (None, error))
+            if answer is RAISE:
+                raise
+            return answer
+        return _resume(steps, (value, None))
     finally:
-        raised = trace = None  # else this frame, the traceback and the exception hold each other
+        steps.close()
 
 
-async def adrive(steps: Steps, *, raises: bool = True) -> Any:
+def _resume(steps: Steps, result: Result) -> Any:
+    try:
+        while True:
+            result = _tried(steps.send(result))
+    except StopIteration as done:
+        return done.value
+
+
+def _tried(step: Step) -> Result:
+    try:
+        return step.do(), None
+    except BaseException as error:  # noqa: BLE001 - the steps decide what it means
+        return None, error
+
+
+async def adrive(steps: Steps) -> Any:
     """Run steps to their end as `drive` does, awaiting those that want it."""
-    raised: BaseException | None = None
-    trace = None
-    answer: Any = None
     try:
-        step = next(steps)
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            return done.value
+        if step.of_rung:
+            return await _aresume(steps, await _atried(step))
+        try:
+            value = step.do()
+            if step.awaits:
+                value = await value
+        except BaseException as error:
+            answer = await _aresume(steps, (None, error))
+            if answer is RAISE:
+                raise
+            return answer
+        return await _aresume(steps, (value, None))
+    finally:
+        steps.close()
+
+
+async def _aresume(steps: Steps, result: Result) -> Any:
+    try:
         while True:
-            try:
-                value = step.do()
-                if step.awaits:
-                    value = await value
-            except BaseException as error:  # noqa: BLE001 - the steps decide what it means
-                if raised is None:  # later ones are of rungs
-                    raised, trace = error, error.__traceback__
-                step = steps.throw(error)
-            else:
-                step = steps.send(value)
+            result = await _atried(steps.send(result))
     except StopIteration as done:
-        answer = done.value
-    try:
-        if answer is RAISE and raises and raised is not None:
-            _raise(raised, trace)
-        return answer
-    finally:
-        raised = trace = None  # else this frame, the traceback and the exception hold each other
+        return done.value
 
 
-def _raise(error: BaseException, trace: TracebackType | None) -> Never:
-    before = error.__context__
+async def _atried(step: Step) -> Result:
     try:
-        raise error.with_traceback(trace)
-    finally:
-        error.__context__ = before  # raising anew has put there what is being handled now
-        del error, trace
+        value = step.do()
+        return (await value if step.awaits else value), None
+    except BaseException as error:  # noqa: BLE001 - the steps decide what it means
+        return None, error

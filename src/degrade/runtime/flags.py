@@ -19,6 +19,7 @@ from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
 from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome, RungKind
 from degrade.errors import ConfigError, UnknownFlagError, UsageError
+from degrade.interrupts import is_interrupt
 from degrade.runtime.block import Block
 from degrade.runtime.gate import UNBOUND, Gate
 from degrade.runtime.outcomes import Errors, Ignore, is_countable, outcome_of
@@ -42,8 +43,6 @@ _RECOVERY = Recovery()
 
 PROPERTIES = ("sla", "level", "owner", "message", "required", "recovery", "failures", "ignore")
 """What a declaration says of its flag."""
-
-_registry = registry
 
 
 class Flag:
@@ -223,7 +222,7 @@ class Flag:
         """Return the bound rung that an equal one of this flag uses, so that its limit is one."""
         if bound.kind is not RungKind.SIMPLIFIED:
             return bound
-        with _registry.lock, suppress(TypeError):  # a callable object without a hash
+        with registry.lock, suppress(TypeError):  # a callable object without a hash
             if self._shared is None:
                 self._shared = weakref.WeakValueDictionary()
             return self._shared.setdefault(rung, bound)
@@ -231,7 +230,7 @@ class Flag:
 
     def guarded_by(self, guard: Guard) -> None:
         """Add a guarded function; it is held by its wrapper alone."""
-        with _registry.lock:
+        with registry.lock:
             self._guards[weakref.ref(guard, self._guards.pop)] = None
             self.ladders[guard.kinds] = None
             watch = self._watch
@@ -242,7 +241,7 @@ class Flag:
 
     def bind(self, watch: Watch | None, tier: MemoryTier | None = None) -> None:
         """Let every call go by this watch from now on, and every ladder by this tier."""
-        with _registry.lock:
+        with registry.lock:
             self._watch = watch
             self._tier = tier
             self._gate = UNBOUND if watch is None else watch.gate
@@ -285,25 +284,41 @@ class Flag:
         try:
             runtime.wake()
             return watch.admit()
-        except Exception:  # noqa: BLE001 - a bug of ours must not reach the call: it runs
+        except Exception as error:  # a bug of ours must not reach the call: it runs
+            if is_interrupt(error):
+                raise
             runtime.troubles.note("admit")
             return RUN
 
     def leave(self, watch: Watch, route: Route | Permit) -> None:
         """Give back what `admit` gave, whatever became of the call."""
-        if isinstance(route, Permit):
-            watch.permits.give_back(route)
+        self.give_back(watch, route)
         if watch.inline:
             current().tick_inline()
 
+    def give_back(self, watch: Watch, route: Route | Permit) -> None:
+        """Return the permit of a call, if it has one; harmless to repeat."""
+        if isinstance(route, Permit):
+            watch.permits.give_back(route)
+
     def outcome(self, error: BaseException) -> Outcome:
         """Say what an exception of a guarded call means."""
+        return self._outcome(error, self.failures)
+
+    def _outcome(self, error: BaseException, failures: Errors) -> Outcome:
         try:
-            return outcome_of(error, self.failures, self.ignore)
-        except Exception:  # the user's predicate is broken: said once, and it ignores nothing
+            return outcome_of(error, failures, self.ignore)
+        except Exception as broken:  # the user's predicate: said once, and it ignores nothing
+            if is_interrupt(broken):
+                raise
             if self.first("ignore"):
                 log.exception("ignore= of %s raised; the call counts as a failure", self.name)
             return Outcome.FAILURE
+
+    def refusal(self, error: BaseException) -> Outcome | None:
+        """Return the outcome of an exception of a rung that ends the ladder, None if it goes on."""
+        outcome = self._outcome(error, Exception)
+        return outcome if outcome in (Outcome.IGNORED, Outcome.ABANDONED) else None
 
     def first(self, what: object) -> bool:
         """Return whether it is the first time that this flag has something to tell of a kind."""
@@ -329,7 +344,7 @@ class Flag:
 
 def declared() -> list[Flag]:
     """Return every declared flag, by name."""
-    return [known for _, known in sorted(_registry.all().items())]
+    return [known for _, known in sorted(registry.all().items())]
 
 
 def flag(name_or_function: str | Callable[..., Any]) -> Flag:
@@ -346,9 +361,9 @@ def flag(name_or_function: str | Callable[..., Any]) -> Flag:
             f"{getattr(name_or_function, '__qualname__', name_or_function)!r} is not guarded by a "
             "flag; decorate it with @degradable(...)"
         )
-    found = _registry.get(name_or_function)
+    found = registry.get(name_or_function)
     if found is None:
-        known = _registry.all()
+        known = registry.all()
         import difflib  # noqa: PLC0415 - for a mistake alone
 
         close = difflib.get_close_matches(str(name_or_function), known, n=3)
@@ -362,7 +377,7 @@ def flag(name_or_function: str | Callable[..., Any]) -> Flag:
 
 
 def _declare(new: Flag) -> Flag:
-    flag, replaced = _registry.declare(new)
+    flag, replaced = registry.declare(new)
     if replaced is not None:
         replaced.bind(None)
     if flag is new and existing() is not None:
@@ -377,7 +392,7 @@ def _adopted(flag: Flag) -> Watch:
     """
     while True:
         runtime = current()
-        watch = runtime.adopt(_registry.in_force(flag))
+        watch = runtime.adopt(registry.in_force(flag))
         flag.attach(runtime.tier)
         if existing() is runtime:
             return watch
@@ -428,8 +443,8 @@ def _check_errors(name: str, what: str, errors: object) -> None:
 
 def after_fork() -> None:
     """Renew in a child what other threads of the parent may have held: the lock, and rungs."""
-    _registry.lock = threading.RLock()
-    for known in _registry.all().values():
+    registry.lock = threading.RLock()
+    for known in registry.all().values():
         for guard in known.guards:
             for rung in guard.rungs:
                 rung.after_fork()

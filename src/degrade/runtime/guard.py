@@ -7,29 +7,36 @@ snapshots that lie decoded in memory. Everything else comes here, as steps for a
                │                       └──failure──> ladder ──> degraded answer, or its exception
                └──SERVE──> ladder ──> degraded answer, or UnavailableError
 
-Invariants: the user's exception is never replaced; a permit is given back whatever happens; an
-error of our own leads to a plain run of the function, never to an exception of ours.
+Invariants: the user's exception is never replaced, written to or looked up by its class; an
+interrupt of the caller leaves the call as itself, whatever instruction of ours it meets; a permit
+is given back and the call is off the books whatever happens; an error of our own leads to a plain
+run of the function, never to an exception of ours.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.core.ladder import choose
-from degrade.core.words import CallClass, Mode, Outcome
+from degrade.core.permits import Permit
+from degrade.core.words import CallClass, Mode, Outcome, RungKind
 from degrade.errors import UnavailableError
-from degrade.fallback.base import Answer, BoundRung, Call
+from degrade.fallback.base import BoundRung
 from degrade.fallback.keys import Key
-from degrade.fallback.snapshots import BoundSnapshot, Found
-from degrade.runtime.drive import RAISE, Step, Steps, adrive, drive
+from degrade.fallback.snapshots import BoundSnapshot
+from degrade.interrupts import is_interrupt, raise_as_it_is
+from degrade.runtime.attempt import Attempt
+from degrade.runtime.awaitables import FIRST_RESULTS, guard_awaiting, is_awaitable
+from degrade.runtime.call_site import CallSite
+from degrade.runtime.drive import RAISE, Result, Step, Steps, adrive, drive
 from degrade.runtime.gate import UNBOUND
+from degrade.runtime.ladder_walk import LadderWalk
 from degrade.runtime.provenance import Scope, Stamp, context, who
-from degrade.runtime.recorder import Marked
 from degrade.runtime.slot import current
-from degrade.runtime.watch import SERVE, Watch
+from degrade.runtime.watch import RUN, SERVE, Route, Watch
 
 if TYPE_CHECKING:
     from degrade.runtime.deadline import Deadline
@@ -41,6 +48,10 @@ log = logging.getLogger("degrade.runtime")
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
+_Admitted = tuple[Route | Permit, Callable[[], Any]]
+"""How a call was admitted before, and what does its work."""
+Pending = list[Any]
+"""What the wrapper holds while a call ends by an exception: the exception, then its attempt."""
 
 
 class Guard:
@@ -50,24 +61,19 @@ class Guard:
         flag: The flag it belongs to.
         fn: The function.
         awaits: Whether it is a coroutine function.
+        awaits_result: Whether it is a plain function that is known to return awaitables.
         rungs: Its ladder, bound.
         accept: Says of a result whether it is good; a rejected one is a failure.
         deadline: Bounds what the caller of a coroutine waits.
+        bounds: What bounds each rung, in the order of the ladder; None for no bound.
     """
 
     __slots__ = (
-        "__weakref__",
-        "accept",
-        "awaits",
-        "bind_cells",
-        "deadline",
-        "flag",
-        "fn",
-        "kinds",
-        "rungs",
-        "snapshot",
-        "watch",
-    )
+        "__weakref__", "_results", "accept", "awaits", "awaits_result", "bind_cells", "deadline", "flag", "fn",
+        "forget_awaitables", "ladder", "site", "snapshot", "watch",
+    )  # fmt: skip
+
+    RAISE = RAISE
 
     def __init__(
         self,
@@ -75,48 +81,99 @@ class Guard:
         fn: Callable[..., Any],
         *,
         awaits: bool,
+        awaits_result: bool = False,
         rungs: Sequence[BoundRung],
         accept: Callable[[Any], bool] | None,
         deadline: Deadline | None,
+        bounds: Sequence[Deadline | None] = (),
     ) -> None:
         self.flag = flag
         self.fn = fn
         self.awaits = awaits
-        self.rungs = tuple(rungs)
-        self.kinds = tuple(rung.kind for rung in rungs)
+        self.awaits_result = awaits_result
+        self.forget_awaitables: Callable[[Guard], None] | None = None
+        """Set while the results of a plain function are looked at: ends that."""
+        self._results = 0
+        self.ladder = LadderWalk(flag, rungs, bounds, accept, awaits=awaits or awaits_result)
         self.accept = accept
         self.deadline = deadline
         self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
         self.watch: Watch | None = None
         self.bind_cells: Callable[..., None] = _nowhere
+        self.site = CallSite(fn, is_direct=deadline is None and not awaits_result)
+
+    @property
+    def rungs(self) -> tuple[BoundRung, ...]:
+        """The rungs of the ladder, best first."""
+        return self.ladder.rungs
+
+    @property
+    def kinds(self) -> tuple[RungKind, ...]:
+        """The kinds of the rungs."""
+        return self.ladder.kinds
 
     # ------------------------------------------------------------------ for the wrapper
 
     def call(self, args: Arguments, kwargs: Keywords) -> Any:
         """Answer a call of a function that the wrapper did not answer itself."""
+        if self.awaits_result:
+            return self._call_awaitable(args, kwargs)
         return drive(self._call(args, kwargs))
 
-    def broke(self, start: float, error: BaseException, args: Arguments, kwargs: Keywords) -> Any:
-        """Record the exception of a call; return an answer of the ladder, or `RAISE`."""
-        return drive(self._broke(self.bound(), start, error, args, kwargs), raises=False)
+    def is_awaitable(self, result: Any) -> bool:
+        """Return whether a result of a plain function is awaitable, and learn from it."""
+        if is_awaitable(result):
+            self.awaits_result = self.ladder.awaits = True
+            self.site.is_direct = False
+            return True
+        self._results += 1
+        if self._results >= FIRST_RESULTS and self.forget_awaitables and not self.awaits_result:
+            self.forget_awaitables(self)
+            self.forget_awaitables = None
+        return False
 
-    def rejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
+    def awaiting(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
+        """Guard the awaiting of a result instead of the call that made it."""
+        Attempt(self.bound(), start).withdraw()
+        return self._guard_awaiting(result, RUN, partial(_give, result), args, kwargs)
+
+    def broke(self, start: float, pending: Pending, args: Arguments, kwargs: Keywords) -> Any:
+        """Record the exception of a call; return an answer of the ladder, or `RAISE`."""
+        return drive(self._broke(self._pending(start, pending), pending[0], args, kwargs))
+
+    def rejected(
+        self, start: float, pending: Pending, result: Any, args: Arguments, kwargs: Keywords
+    ) -> Any:
         """Record a result that `accept=` rejects; answer from the ladder, or with the result."""
-        return drive(self._rejected(self.bound(), start, result, args, kwargs))
+        return drive(self._rejected(self._pending(start, pending), result, args, kwargs))
 
     async def acall(self, args: Arguments, kwargs: Keywords) -> Any:
         """Answer a call of a coroutine function, as `call` does."""
         return await adrive(self._call(args, kwargs))
 
     async def abroke(
-        self, start: float, error: BaseException, args: Arguments, kwargs: Keywords
+        self, start: float, pending: Pending, args: Arguments, kwargs: Keywords
     ) -> Any:
         """Record the exception of a coroutine, as `broke` does."""
-        return await adrive(self._broke(self.bound(), start, error, args, kwargs), raises=False)
+        return await adrive(self._broke(self._pending(start, pending), pending[0], args, kwargs))
 
-    async def arejected(self, start: float, result: Any, args: Arguments, kwargs: Keywords) -> Any:
+    async def arejected(
+        self, start: float, pending: Pending, result: Any, args: Arguments, kwargs: Keywords
+    ) -> Any:
         """Record the rejected result of a coroutine, as `rejected` does."""
-        return await adrive(self._rejected(self.bound(), start, result, args, kwargs))
+        return await adrive(self._rejected(self._pending(start, pending), result, args, kwargs))
+
+    def settle(self, start: float, pending: Pending) -> None:
+        """Take a call off the books whose ending was interrupted; harmless for any other."""
+        attempt = pending[1] if len(pending) > 1 else self._pending(start, pending)
+        attempt.close()
+
+    def is_interrupted(self) -> bool:
+        """Whether it was an interrupt that kept the wrapper from finding a snapshot."""
+        error = sys.exception()
+        if isinstance(error, (KeyError, TypeError)):  # not there, or not hashable
+            return False
+        return not isinstance(error, Exception) or is_interrupt(error)
 
     def bind(self, watch: Watch | None) -> None:
         """Let the function and its wrapper go by this watch from now on.
@@ -142,170 +199,160 @@ class Guard:
         return self.watch or self.flag.bound()
 
     def accepted(self, result: Any) -> bool:
-        """Return whether `accept=` takes a result; an `accept` that raises takes it."""
-        try:
-            return self.accept is None or bool(self.accept(result))
-        except Exception:  # the user's predicate is broken: said once, and the result stands
-            if self.flag.first("accept"):
-                log.exception("accept= of %s raised; the result is accepted", self.flag.name)
-            return True
+        """Return whether `accept=` takes a result."""
+        return self.ladder.accepts(result)
+
+    def _call_awaitable(self, args: Arguments, kwargs: Keywords) -> Any:
+        """Call a function that returns awaitables; what it raises by itself is raised by awaiting."""
+        route = self.flag.admit(self.bound())
+        made, do = None, partial(self.fn, *args, **kwargs)
+        if route is not SERVE:
+            try:
+                made = do()
+            except Exception as error:  # noqa: BLE001 - awaiting it says what it means
+                do = partial(raise_as_it_is, error)
+            else:
+                do = partial(_give, made)
+                if not is_awaitable(made):
+                    return drive(self._call(args, kwargs, (route, do)))
+        return self._guard_awaiting(made, route, do, args, kwargs)
+
+    def _guard_awaiting(
+        self,
+        made: Any,
+        route: Route | Permit,
+        do: Callable[[], Any],
+        args: Arguments,
+        kwargs: Keywords,
+    ) -> Any:
+        return guard_awaiting(made, lambda: adrive(self._call(args, kwargs, (route, do))))
 
     # ------------------------------------------------------------------ the steps of a call
 
-    def _call(self, args: Arguments, kwargs: Keywords) -> Steps:
+    def _call(self, args: Arguments, kwargs: Keywords, admitted: _Admitted | None = None) -> Steps:
         watch = self.bound()
-        route = self.flag.admit(watch)
+        attempt = Attempt(watch)
+        do = admitted[1] if admitted else partial(self.fn, *args, **kwargs)
+        route = admitted[0] if admitted else self.flag.admit(watch)  # its permit must not get lost
         try:
             if route is not SERVE:
-                return (yield from self._run(watch, args, kwargs))
+                return (yield from self._run(attempt, do, args, kwargs))
             stamp = watch.gate.stamp
-            answer = yield from self._walk(watch, args, kwargs, watch.resolved.mode, stamp)
+            answer = yield from self.ladder.walk(attempt, args, kwargs, watch.resolved.mode, stamp)
             if answer is None:
-                raise self._unavailable(watch, stamp.reason)
+                raise self._unavailable(attempt, stamp.reason)
             return answer.value
         finally:
-            self.flag.leave(watch, route)
+            try:
+                attempt.close()
+                self.flag.leave(watch, route)
+            except BaseException:  # an interrupt: what it may have prevented is harmless to repeat
+                attempt.close()
+                self.flag.give_back(watch, route)
+                raise
 
-    def _run(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Steps:
+    def _run(
+        self, attempt: Attempt, do: Callable[[], Any], args: Arguments, kwargs: Keywords
+    ) -> Steps:
+        watch = attempt.watch
         key = self._due(watch, args, kwargs)
-        start = watch.clock()
-        do: Callable[[], Any] = partial(self.fn, *args, **kwargs)
         scope = Scope()
         if self.deadline is not None:
-            do = self.deadline.bounding(do, partial(self._capture_late, watch, key, scope, start))
-        watch.recorder.started.append(start)
-        try:
-            if key is None:
-                result = yield Step(do, self.awaits)
-            else:
-                with scope:
-                    result = yield Step(do, self.awaits)
-                if scope.tainted:
-                    key = None
-        except BaseException as error:  # noqa: BLE001 - every end of a call is an outcome
-            return (yield from self._broke(watch, start, error, args, kwargs))
+            late_result = partial(self._capture_late, watch, key, scope, watch.clock())
+            do = self.deadline.wrap(do, late_result)
+        step = Step(do, self.awaits or self.awaits_result)
+        start = attempt.begin()
+        if key is None:
+            result, error = yield step
+        else:
+            result, error = yield from self._within(scope, step)
+        if error is not None:
+            return (yield from self._broke(attempt, error, args, kwargs))
+        if self.forget_awaitables and not step.awaits and self.is_awaitable(result):
+            attempt.withdraw()
+            return self._guard_awaiting(result, RUN, partial(_give, result), args, kwargs)
         if not self.accepted(result):
-            return (yield from self._rejected(watch, start, result, args, kwargs))
-        watch.recorder.ended.extend((start, watch.clock()))
-        self._capture(watch, key, result, start)
+            return (yield from self._rejected(attempt, result, args, kwargs))
+        attempt.succeed()
+        if key is not None and not scope.tainted:
+            self._capture(watch, key, result, start)
         return result
 
+    def _within(self, scope: Scope, step: Step) -> Generator[Step, Result, Result]:
+        """Do a step inside of a scope, which ends whatever happens."""
+        try:
+            with scope:
+                return (yield step)
+        finally:
+            scope.leave()  # again: an interrupt may have met the end of the block
+
     def _broke(
-        self, watch: Watch, start: float, error: BaseException, args: Arguments, kwargs: Keywords
+        self, attempt: Attempt, error: BaseException, args: Arguments, kwargs: Keywords
     ) -> Steps:
-        late = self.deadline is not None and self.deadline.passed(error)
-        if not self._failed(watch, start, error, late=late):
+        if self.site.was_interrupted(error):
+            attempt.close()
             return RAISE
-        reason = "its deadline passed" if late else f"failed call: {type(error).__name__}"
+        late = self.deadline is not None and self.deadline.passed(error)
+        if not self._failed(attempt, error, late=late):
+            return RAISE
+        reason = "its deadline passed" if late else f"failed call: {_kind_of(error)}"
         stamp = Stamp(self.flag.name, reason, None)
-        answer = yield from self._walk(watch, args, kwargs, Mode.DEGRADED, stamp)
+        answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is not None:
             return answer.value
         if late:
-            raise self._unavailable(watch, f"{self.deadline} passed") from None
-        watch.ended(CallClass.FAILED)
+            raise self._unavailable(attempt, f"{self.deadline} passed") from None
+        attempt.classify(CallClass.FAILED)
         return RAISE
 
-    def _rejected(
-        self, watch: Watch, start: float, result: Any, args: Arguments, kwargs: Keywords
-    ) -> Steps:
-        watch.recorder.marked.append(Marked(start, watch.clock(), Outcome.FAILURE))
+    def _rejected(self, attempt: Attempt, result: Any, args: Arguments, kwargs: Keywords) -> Steps:
+        attempt.end(Outcome.FAILURE)
         stamp = Stamp(self.flag.name, "result rejected", None)
-        answer = yield from self._walk(watch, args, kwargs, Mode.DEGRADED, stamp)
+        answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is None:
-            watch.ended(CallClass.FAILED)
+            attempt.classify(CallClass.FAILED)
             return result
         return answer.value
 
-    def _walk(
-        self, watch: Watch, args: Arguments, kwargs: Keywords, mode: Mode, stamp: Stamp
-    ) -> Generator[Step, Any, Answer | None]:
-        """Go down the ladder; return the first answer, recorded and noted."""
-        call = Call(
-            args=args,
-            kwargs=kwargs,
-            subject=who(),
-            monotonic_s=watch.clock(),
-            wall_s=watch.wall(),
-        )
-        for index in choose(self.kinds, mode):
-            rung = self.rungs[index]
-            serve = rung.serve_async if rung.is_async else rung.serve
-            try:
-                answer: Answer | None = yield Step(partial(serve, call), rung.is_async)
-                if answer is None and isinstance(rung, BoundSnapshot):
-                    answer = yield from self._ask(watch, rung, call)
-            except Exception as error:  # noqa: BLE001 - a broken rung is one that cannot serve
-                self._rung_broke(watch, rung, error)
-                continue
-            except BaseException:  # cancelled or interrupted in its rung: a class, and on it goes
-                watch.ended(CallClass.ABANDONED)
-                raise
-            if answer is not None:
-                watch.answered(rung.kind, answer.age_s)
-                around = context()
-                if around is not None:
-                    keep = around.aside if rung.side_effect else around.note
-                    keep((stamp, rung.kind, answer.age_s))
-                return answer
-        return None
-
     # ------------------------------------------------------------------ outcomes
 
-    def _failed(self, watch: Watch, start: float, error: BaseException, *, late: bool) -> bool:
+    def _pending(self, start: float, pending: Pending) -> Attempt:
+        """Return the attempt of a call that the wrapper began, kept in `pending`."""
+        error = pending[0]
+        is_recorded = isinstance(error, BaseException) and self.site.was_recorded(error)
+        attempt = Attempt(self.bound(), start, is_recorded=is_recorded)
+        pending.append(attempt)
+        return attempt
+
+    def _failed(self, attempt: Attempt, error: BaseException, *, late: bool) -> bool:
         """Record how a call ended by `error`; return whether the ladder may answer it."""
         outcome = Outcome.TIMEOUT if late else self.flag.outcome(error)
-        watch.recorder.marked.append(Marked(start, watch.clock(), outcome))
-        if outcome is Outcome.ABANDONED:
-            watch.ended(CallClass.ABANDONED)
+        attempt.end(outcome)
+        if outcome in (Outcome.ABANDONED, Outcome.IGNORED):
+            attempt.classify(CallClass(outcome.value))
             return False
-        if outcome is Outcome.IGNORED:
-            watch.ended(CallClass.IGNORED)
-            return False
-        if not late and self.flag.first(type(error)):
+        if not late and attempt.watch.is_news(error):
             log.warning(
                 "%s failed with %s; further ones of this type are only counted",
                 self.flag.name,
-                type(error).__name__,
+                _kind_of(error),
                 exc_info=error,
             )
         return True
 
-    def _rung_broke(self, watch: Watch, rung: BoundRung, error: Exception) -> None:
-        watch.counters.dropped.append(f"rung_{rung.kind.value}")
-        if self.flag.first((rung.kind, type(error))):
-            log.warning(
-                "rung %s of %s failed; the next one is tried",
-                rung.kind.value,
-                self.flag.name,
-                exc_info=error,
-            )
-
-    def _unavailable(self, watch: Watch, cause: str) -> UnavailableError:
-        watch.ended(CallClass.FAILED)
+    def _unavailable(self, attempt: Attempt, cause: str) -> UnavailableError:
+        attempt.classify(CallClass.FAILED)
         around = context()
         if around is not None:
             around.branch()
         return UnavailableError(
             self.flag.name,
-            since=watch.gate.stamp.since,
-            retry_after_s=watch.retry_after_s(),
+            since=attempt.watch.gate.stamp.since,
+            retry_after_s=attempt.watch.retry_after_s(),
             cause=cause,
         )
 
     # ------------------------------------------------------------------ snapshots
-
-    def _ask(
-        self, watch: Watch, rung: BoundSnapshot, call: Call
-    ) -> Generator[Step, Any, Answer | None]:
-        """Ask the tier that the fleet shares for what memory does not have, for milliseconds."""
-        asker = current().asker
-        question = None if asker is None else asker.ask(rung, call, after_s=watch.off_ended)
-        if asker is None or question is None:
-            return None
-        wait = asker.awaited if self.awaits else asker.wait
-        found: Found | None = yield Step(partial(wait, question), self.awaits)
-        return None if found is None else rung.serve_found(found, watch.clock())
 
     def _due(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Key | None:
         """Return the key under which a result should be captured now, None when none should."""
@@ -313,9 +360,9 @@ class Guard:
             return None
         return self.snapshot.wanted(args, kwargs, who(), watch.clock())
 
-    def _capture(self, watch: Watch, key: Key | None, result: Any, start: float) -> None:
+    def _capture(self, watch: Watch, key: Key, result: Any, start: float) -> None:
         """Encode a result now, so that no later change reaches it, and send it on its way."""
-        if self.snapshot is None or key is None:
+        if self.snapshot is None:
             return
         runtime = current()
         try:
@@ -325,15 +372,26 @@ class Guard:
             )
             if captured is not None:
                 runtime.keep(captured)
-        except Exception:  # noqa: BLE001 - a store of others, or a bug of ours: the result stands
+        except Exception as error:  # a store of others, or a bug of ours: the result stands
+            if is_interrupt(error):
+                raise
             runtime.troubles.note("capture")
 
     def _capture_late(
         self, watch: Watch, key: Key | None, scope: Scope, start: float, result: Any
     ) -> None:
         """Take the result of a coroutine that finished after its deadline."""
-        if not scope.tainted and self.accepted(result):
+        if key is not None and not scope.tainted and self.accepted(result):
             self._capture(watch, key, result, start)
+
+
+def _kind_of(error: BaseException) -> str:
+    """Return the name of an exception's class, whatever its metaclass makes of the attribute."""
+    return str(type.__dict__["__name__"].__get__(type(error)))
+
+
+def _give(value: Any) -> Any:
+    return value
 
 
 def _nowhere(*_: object) -> None:

@@ -356,6 +356,11 @@ class Scope(_Around):
     ) -> None:
         self.leave()
 
+    def leave(self) -> None:
+        """Put the context around this scope back, if it is the innermost; harmless to repeat."""
+        if _context.get() is self:
+            _context.set(self.around)
+
     @property
     def subject(self) -> str | None:
         """The subject of the request around it, as of now."""

@@ -27,6 +27,7 @@ from degrade.runtime.courier import Courier
 from degrade.runtime.figures import draft_of, report_of, stats_of
 from degrade.runtime.flags import Flag, declared
 from degrade.runtime.heartbeat import Heartbeat
+from degrade.runtime.inline import InlineTicker
 from degrade.runtime.joining import (
     asker_for,
     keep_for_all,
@@ -53,7 +54,6 @@ __all__ = ("Runtime", "Threads")
 
 Threads = Literal["background", "inline", "manual"]
 
-_INLINE_EVERY_S = 0.25
 _BEGIN_WITHIN_S = 0.2
 """How long the first call waits for the state saved on this host: a disk can be frozen."""
 
@@ -115,7 +115,7 @@ class Runtime:
         self._closed = False
         self.asker = asker_for(self, snapshot_wait_s)
         self._before: Runtime | None = None
-        self._inline_at = 0.0
+        self._inline = InlineTicker(self)
         self.heartbeat = Heartbeat(self)
         self._asleep = threads != "manual"
         self.store.subscribe(self._own_change)
@@ -225,18 +225,7 @@ class Runtime:
 
     def tick_inline(self) -> None:
         """Tick at the end of a call, at most four times a second, without threads."""
-        now = self.clock.monotonic()
-        if now - self._inline_at < _INLINE_EVERY_S or not self._lock.acquire(blocking=False):
-            return
-        try:
-            self._inline_at = now
-            self.tick()
-            if not self._closed:  # else it would be back after its goodbye
-                self._courier.carry()
-        except Exception:  # noqa: BLE001 - the call that ticks must not notice
-            self.troubles.note("tick")
-        finally:
-            self._lock.release()
+        self._inline.tick()
 
     def tick(self, *, yield_after_s: float | None = None) -> int:
         """Fold every flag's calls, judge them, and move the machines.
@@ -304,6 +293,17 @@ class Runtime:
         with self._lock:
             if self.saver is not None and self.saver.recall(self.watched()):
                 self.obey()
+
+    def forget_calls(self) -> None:
+        """Drop the calls that run from the books, after an interrupt has left them half done."""
+        for watch in self.watched():
+            watch.forget()
+            watch.settle()
+
+    def carry(self) -> None:
+        """Do what the courier has to do, in this thread, unless the runtime has ended."""
+        if not self._closed:  # else it would be back after its goodbye
+            self._courier.carry()
 
     def watched(self) -> list[Watch]:
         """Return the watches of every flag, as of now."""
@@ -399,7 +399,7 @@ class Runtime:
             self._rng.seed()
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
-        self._lock = threading.RLock()
+        self._lock, self._inline = threading.RLock(), InlineTicker(self)
         self._courier = Courier(self)
         self.tier.after_fork()
         self.asker = self.asker and asker_for(self, self.asker.wait_s)

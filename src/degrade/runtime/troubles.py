@@ -8,6 +8,7 @@ from collections import Counter
 
 from degrade.clock import Clock
 from degrade.errors import DegradeError
+from degrade.interrupts import is_of_signal
 
 __all__ = ("Troubles",)
 
@@ -34,12 +35,18 @@ class Troubles:
         Args:
             what: Its kind.
             tell: Whether it is worth a line in the log.
+
+        Raises:
+            BaseException: It is no trouble of ours, but one that a signal handler raised for the
+                caller, whose thread does this work where no other can.
         """
+        error = sys.exception()
+        if error is not None and is_of_signal(error):
+            raise error
         self.counts[what] += 1
         now = self._clock.monotonic()
         if tell and now - self._told.get(what, -_TELL_EVERY_S) >= _TELL_EVERY_S:
             self._told[what] = now
-            error = sys.exception()
             explained = isinstance(error, DegradeError)  # its message says what to do
             log.warning(
                 "%s failed (%d times so far); the last known state stays in force%s",

@@ -59,6 +59,8 @@ _STEADY: Final = Phase.STEADY
 _RECOVERING: Final = Phase.RECOVERING
 """Read once: a member of an enumeration is slow to read from its class, and a tick reads many."""
 _PEAK_MEMORY_S = 60.0
+_EPISODE_S = 600.0
+_TELL_EVERY_S = 60.0
 _ACTIVE_S = 30.0
 """How long after its last call a flag counts as called."""
 _MOST_LOOKS = 10_000
@@ -95,8 +97,10 @@ class Watch:
         "_peak_since",
         "_ring",
         "_rng",
+        "_seen",
         "_store_now",
         "_tally",
+        "_told_at",
         "_window",
         "asleep",
         "breach",
@@ -137,6 +141,8 @@ class Watch:
     ) -> None:
         self.flag = flag
         self.clock = clock
+        self._seen: dict[int, float] = {}
+        self._told_at = -math.inf
         self.wall = wall
         self._store_now = store_now
         self._rng = rng
@@ -321,6 +327,8 @@ class Watch:
                     if self._ring is not None:
                         self._ring.clear()
         if found:
+            if self.state.phase is _STEADY:
+                self._seen.clear()
             self._tally.floor = now
             self.counters.moved(found)
             self.permits.restart(self._allowance(), now=now)
@@ -402,6 +410,21 @@ class Watch:
         slow = self.inline or self.asleep or self.flooded  # inline, each may tick; asleep, rouse
         gate.still = whole and not probing and not slow
         gate.shut = slow or resolved.mode is not _NORMAL
+
+    def is_news(self, error: BaseException) -> bool:
+        """Return whether a failure is worth a line: the first of its type in this episode.
+
+        An episode ends when the flag is STEADY again, or ten minutes without such a failure; at
+        most one line a minute.
+        """
+        now, kind = self.clock(), id(type(error))
+        is_new = now - self._seen.get(kind, -math.inf) > _EPISODE_S
+        if is_new and now - self._told_at < _TELL_EVERY_S:
+            return False
+        self._seen[kind] = now
+        if is_new:
+            self._told_at = now
+        return is_new
 
     def answered(self, rung: RungKind, age_s: float | None) -> None:
         """Record one degraded answer; called on the request path, one append."""

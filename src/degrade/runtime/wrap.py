@@ -1,4 +1,4 @@
-"""Make the wrapper of a guarded function: generated for its exact signature, as attrs does.
+"""Make the wrapper of a guarded function: generated for its exact parameters, as attrs does.
 
 What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snapshot:
 
@@ -13,25 +13,38 @@ What is generated for `def ranked_feed(user_id: str) -> list[Story]` with a snap
             who = (around or OUTSIDE).who
             try:
                 due = entries[user_id, type(user_id), who].due
-            except Exception:                            # not there, or not hashable
+            except:                                      # not there, or not hashable
+                if guard.is_interrupted():
+                    raise
                 due = start
             if due <= start:                             # its result may become a snapshot
                 return guard.call((user_id,), {})
-        started.append(start)
         try:
+            started.append(start)
             result = fn(user_id)
+            end = clock()
+            ended((start, end))                          # the queue's own `extend`
+            return result
         except BaseException as error:
-            result = guard.broke(start, error, (user_id,), {})
+            pending = [error]
+            try:
+                result = guard.broke(start, pending, (user_id,), {})
+            except BaseException:
+                guard.settle(start, pending)
+                raise
             if result is RAISE:
                 raise
-        else:
-            ended((start, clock()))                      # the queue's own `extend`
-        return result
+            return result
 
 The names are cells of the closure around it, so a healthy call reads no attribute but the gate's,
 and binding to another runtime writes the cells. Every cell and every variable costs a call about
-a nanosecond, which is why the slow ways share the guard's. Functions of one shape share one code object. What
-cannot be generated (no signature, exotic names) gets the same with `*args, **kwargs`.
+a nanosecond, which is why the slow ways share the guard's. Functions of one shape share one code
+object, and the globals of the wrapper are those of the function, which frameworks read to resolve
+annotations. What cannot be generated (parameters that only the function below can tell, exotic
+names) gets the same with `*args, **kwargs`.
+
+Each line of the `try` has at most one call, after which an interrupt may come, so the line of a
+traceback says how far the call got (see `CallSite`).
 """
 
 from __future__ import annotations
@@ -40,13 +53,14 @@ import functools
 import inspect
 import keyword
 import linecache
+import weakref
 from collections.abc import Callable
 from inspect import Parameter
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from degrade.core.words import RungKind
 from degrade.fallback.memory import UNDECODED
-from degrade.runtime.drive import RAISE
 from degrade.runtime.gate import UNBOUND
 from degrade.runtime.guard import Guard
 from degrade.runtime.provenance import OUTSIDE, context
@@ -56,6 +70,11 @@ __all__ = ("Shape", "wrapper_of")
 _PREFIX = "_dg_"
 _CELLS = ("gate", "clock", "started", "ended")
 _SNAPSHOT_CELLS = ("ages", "entries")
+_GIVEN = (
+    "fn", "defaults", "guard", "bounded", "max_age", "gate", "UNDECODED", "SNAPSHOT",
+    "OUTSIDE", "BaseException", "context", "type", "map",
+)  # fmt: skip
+"""What a factory takes; builtins too, because the globals of the wrapper are the user's."""
 
 
 class Shape(NamedTuple):
@@ -140,6 +159,7 @@ class Plan(NamedTuple):
 
     Attributes:
         awaits: The function is a coroutine function.
+        learns: It may return awaitables, which only its results can tell.
         looks: There is a snapshot, for which a result may be due.
         key: Expression of its key; None when only the slow way can tell.
         on_the_spot: A snapshot may be answered as it lies in memory.
@@ -148,6 +168,7 @@ class Plan(NamedTuple):
     """
 
     awaits: bool
+    learns: bool
     looks: bool
     key: str | None
     on_the_spot: bool
@@ -155,18 +176,19 @@ class Plan(NamedTuple):
     deadline: bool
 
 
+@functools.cache
 def _source(shape: Shape, plan: Plan) -> str:
-    """Return the source of the factory for one shape of function and ladder."""
-    awaits, looks, key, on_the_spot, accepts, deadline = plan
+    """Return the source of the factory for one shape of function and ladder, without defaults."""
+    awaits, learns, looks, key, on_the_spot, accepts, deadline = plan
     p = _PREFIX
     arguments = f"{shape.args}, {shape.kwargs}"
     wait, a = ("await ", "a") if awaits else ("", "")
     call = f"{p}fn({shape.passing})"
     if deadline:
-        call = f"{p}bounded({call})"
+        call = f"{p}bounded(lambda: {call})"
     lines = [
         f"{'async ' if awaits else ''}def {p}guarded({shape.parameters}):",
-        f"    if {p}gate.shut:",
+        f"    if {p}gate.shut{f' or {p}guard.awaits_result' if learns else ''}:",
     ]
     if key is not None and on_the_spot:
         lines += [
@@ -176,7 +198,9 @@ def _source(shape: Shape, plan: Plan) -> str:
             "            try:",
             f"                {p}entry = {p}entries[{key}]",
             f"                {p}value = {p}entry.value",
-            f"            except {p}Exception:",
+            "            except:",
+            f"                if {p}guard.is_interrupted():",
+            "                    raise",
             f"                {p}value = {p}UNDECODED",
             f"            if {p}value is not {p}UNDECODED:",
             f"                {p}age = {p}clock() - {p}entry.at",
@@ -197,7 +221,9 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"        {p}who = ({p}around or {p}OUTSIDE).who",
             "        try:",
             f"            {p}due = {p}entries[{key}].due",
-            f"        except {p}Exception:",
+            "        except:",
+            f"            if {p}guard.is_interrupted():",
+            "                raise",
             f"            {p}due = {p}start",
             f"        if {p}due <= {p}start:",
             f"            return {wait}{p}guard.{a}call({arguments})",
@@ -208,28 +234,39 @@ def _source(shape: Shape, plan: Plan) -> str:
             f"        return {wait}{p}guard.{a}call({arguments})",
         ]
     lines += [
-        f"    {p}started.append({p}start)",
         "    try:",
+        f"        {p}started.append({p}start)",
         f"        {p}result = {wait}{call}",
-        f"    except BaseException as {p}error:",
-        f"        {p}result = {wait}{p}guard.{a}broke({p}start, {p}error, {arguments})",
-        f"        if {p}result is {p}RAISE:",
+    ]
+    if learns:
+        lines += [
+            f"        if {p}guard.is_awaitable({p}result):",
+            f"            return {p}guard.awaiting({p}start, {p}result, {arguments})",
+        ]
+    if accepts:
+        lines += [f"        if {p}guard.accepted({p}result):"]
+    indent = "    " if accepts else ""
+    lines += [
+        f"        {indent}{p}end = {p}clock()",
+        f"        {indent}{p}ended(({p}start, {p}end))",
+        f"        {indent}return {p}result",
+        f"    except {p}BaseException as {p}error:",
+        f"        {p}pending = [{p}error]",
+        *_ending(f"{wait}{p}guard.{a}broke({p}start, {p}pending, {arguments})", 2),
+        f"        if {p}result is {p}guard.RAISE:",
         "            raise",
-        "    else:",
+        f"        return {p}result",
     ]
     if accepts:
-        lines += [
-            f"        if not {p}guard.accepted({p}result):",
-            f"            return {wait}{p}guard.{a}rejected({p}start, {p}result, {arguments})",
-        ]
-    lines += [f"        {p}ended(({p}start, {p}clock()))", f"    return {p}result"]
+        broken = f"{wait}{p}guard.{a}rejected({p}start, {p}pending, {p}result, {arguments})"
+        lines += [f"    {p}pending = [None]", *_ending(broken, 1), f"    return {p}result"]
     cells = _CELLS if key is None else _CELLS + _SNAPSHOT_CELLS
     names = ", ".join(f"{p}{name}" for name in cells)
     taken = ", ".join(f"{p}new_{name}" for name in cells)
     unused = f", *{p}_" if key is None else ""
     return "\n".join(
         [
-            f"def {p}factory({p}fn, {p}defaults, {p}guard, {p}bounded, {p}max_age, {p}gate):",
+            f"def {p}factory({', '.join(p + name for name in _GIVEN)}):",
             f"    {names.replace(f'{p}gate, ', '')} = [None] * {len(cells) - 1}",
             f"    def {p}bind({taken}{unused}):",
             f"        nonlocal {names}",
@@ -241,29 +278,42 @@ def _source(shape: Shape, plan: Plan) -> str:
     )
 
 
+def _ending(expression: str, depth: int) -> list[str]:
+    """Return the lines that end a call off the healthy way, also when they are interrupted."""
+    lines = [
+        "try:",
+        f"    {_PREFIX}result = {expression}",
+        "except:",
+        f"    {_PREFIX}guard.settle({_PREFIX}start, {_PREFIX}pending)",
+        "    raise",
+    ]
+    return [f"{'    ' * depth}{line}" for line in lines]
+
+
 @functools.cache
-def _factory(source: str) -> Callable[..., tuple[Callable[..., Any], Callable[..., None]]]:
+def _factory(source: str) -> CodeType:
     """Compile a factory; functions of the same shape share it, and so their code."""
     filename = f"<degrade wrapper {_factory.cache_info().misses}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    scope: dict[str, Any] = {
-        f"{_PREFIX}RAISE": RAISE,
-        f"{_PREFIX}UNDECODED": UNDECODED,
-        f"{_PREFIX}SNAPSHOT": RungKind.SNAPSHOT,
-        f"{_PREFIX}Exception": Exception,
-        f"{_PREFIX}context": context,
-        f"{_PREFIX}OUTSIDE": OUTSIDE,
-        f"{_PREFIX}type": type,
-        f"{_PREFIX}map": map,
-    }
+    scope: dict[str, Any] = {}
     exec(compile(source, filename, "exec"), scope)  # noqa: S102 - our own template; of the user's only names that are identifiers
-    factory: Callable[..., tuple[Callable[..., Any], Callable[..., None]]]
-    factory = scope[f"{_PREFIX}factory"]
-    return factory
+    factory: FunctionType = scope[f"{_PREFIX}factory"]
+    return factory.__code__
+
+
+def _lines_of(source: str) -> tuple[int, int]:
+    """Return the numbers of the lines that call the function and that record its end."""
+    lines = [line.strip() for line in source.splitlines()]
+    called = lines.index(f"{_PREFIX}started.append({_PREFIX}start)") + 2
+    return called, lines.index(f"{_PREFIX}ended(({_PREFIX}start, {_PREFIX}end))") + 1
 
 
 def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..., Any]:
     """Return the wrapper of a guard's function, and give the guard what binds its cells.
+
+    Args:
+        guard: The guard.
+        signature: The parameters of its function itself; None when only a call shows them.
 
     Cost:
         One compilation for each shape of function in the process, about a millisecond.
@@ -271,12 +321,13 @@ def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..
     shape = shape_of(signature)
     snapshot = guard.snapshot
     key = None
-    if snapshot is not None and shape is not GENERIC:
+    if snapshot is not None and snapshot.keys.parameters == shape.names:
         key = snapshot.keys.fast_expression(
             subject=f"{_PREFIX}who", type_=f"{_PREFIX}type", map_=f"{_PREFIX}map"
         )
     plan = Plan(
         awaits=guard.awaits,
+        learns=not guard.awaits,
         looks=snapshot is not None,
         key=key,
         on_the_spot=(
@@ -285,15 +336,55 @@ def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..
         accepts=guard.accept is not None,
         deadline=guard.deadline is not None,
     )
-    source = _source(shape, plan)
-    guarded, guard.bind_cells = _factory(source)(
-        guard.fn,
-        shape.defaults,
-        guard,
-        guard.deadline.waited if guard.deadline is not None else None,
-        snapshot.max_age_s if snapshot is not None else None,
-        UNBOUND,
-    )
-
+    bare = shape._replace(defaults=())
+    source = _source(bare, plan)
+    given: dict[str, Any] = {
+        "fn": guard.fn,
+        "defaults": shape.defaults,
+        "guard": guard,
+        "bounded": None if guard.deadline is None else guard.deadline.wait_for,
+        "max_age": None if snapshot is None else snapshot.max_age_s,
+        "gate": UNBOUND,
+        "UNDECODED": UNDECODED,
+        "SNAPSHOT": RungKind.SNAPSHOT,
+        "OUTSIDE": OUTSIDE,
+        "BaseException": BaseException,
+        "context": context,
+        "type": type,
+        "map": map,
+    }
+    factory = FunctionType(_factory(source), _globals_of(guard.fn))
+    guarded: FunctionType
+    guarded, guard.bind_cells = factory(*map(given.__getitem__, _GIVEN))
+    guard.site.place(guarded.__code__, *_lines_of(source))
+    if plan.learns:
+        source = _source(bare, plan._replace(learns=False))
+        guard.forget_awaitables = functools.partial(_relearn, weakref.ref(guarded), source)
     functools.update_wrapper(guarded, guard.fn)
     return guarded
+
+
+def _relearn(wrapper: weakref.ref[FunctionType], source: str, guard: Guard) -> None:
+    """Give a wrapper the code without the questions that the first results have answered."""
+    guarded = wrapper()
+    if guarded is None:
+        return
+    code = next(
+        const
+        for const in _factory(source).co_consts
+        if isinstance(const, CodeType) and const.co_name == f"{_PREFIX}guarded"
+    )
+    guarded.__code__ = code
+    guard.site.place(code, *_lines_of(source))
+
+
+def _globals_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return the globals of the function at the bottom, where its annotations are resolved."""
+    inner = inspect.unwrap(fn)
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = getattr(inner, "__func__", inner)
+    if not hasattr(inner, "__globals__"):
+        inner = getattr(type(inner), "__call__", inner)  # noqa: B004 - the method, not whether there is one
+    found: dict[str, Any] = getattr(inner, "__globals__", None) or {"__name__": __name__}
+    return found

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 import degrade
-from degrade import SLA, Runtime, UnavailableError, default, degradable, snapshot
+from degrade import SLA, Runtime, UnavailableError, default, degradable, simplified, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.errors import ConfigError, UsageError
 from tests.unit.runtime.doing import (
     Boom,
     Sick,
@@ -181,16 +183,133 @@ def test_a_cancelled_caller_takes_its_call_with_it(runtime: Runtime, late: str):
     assert classes_of(runtime, "feed") == {"abandoned": 3}
 
 
-def test_a_call_that_refuses_to_be_cancelled_gives_its_result(runtime: Runtime):
-    async def stubborn() -> str:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
+@late
+def test_past_its_deadline_the_ladder_answers_whatever_the_clean_up_takes(
+    runtime: Runtime, late: str
+):
+    async def main() -> None:
+        let_go = asyncio.Event()
+        ended: list[str] = []
+
+        async def stubborn() -> str:
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                await let_go.wait()  # says goodbye to a server that is frozen
+                ended.append("cleaned up")
             return "after all"
+
+        feed = degradable("feed", deadline=SHORT, late=late, fallback=[default("stale")])(stubborn)
+        assert await asyncio.wait_for(feed(), 5) == "stale"
+        assert ended == []
+        let_go.set()
+        await settled()
+        assert ended == (["cleaned up"] if late == "cancel" else [])
+        runtime.tick()
+        assert outcomes_of(runtime, "feed") == {"timeout": 1}
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_caller_waits_for_the_clean_up_of_its_call(runtime: Runtime):
+    async def main() -> None:
+        started, let_go = asyncio.Event(), asyncio.Event()
+        ended: list[str] = []
+
+        @degradable("feed", deadline="1m", fallback=[default("stale")])
+        async def feed() -> None:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await let_go.wait()
+                ended.append("cleaned up")
+
+        caller = asyncio.ensure_future(feed())
+        await started.wait()
+        caller.cancel()
+        await settled()
+        assert not caller.done()
+        let_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert ended == ["cleaned up"]
+
+    asyncio.run(main())
+
+
+def test_what_runs_past_its_deadline_is_bounded(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("degrade.runtime.deadline.MAX_BACKGROUND", 3)
+    ran: list[int] = []
+
+    async def main() -> None:
+        let_go = asyncio.Event()
+
+        @degradable("feed", deadline=SHORT, late="keep", fallback=[default("stale")])
+        async def feed(i: int) -> str:
+            ran.append(i)
+            await let_go.wait()
+            return "late"
+
+        assert [await feed(i) for i in range(5)] == ["stale"] * 5
+        assert ran == [0, 1, 2]
+        let_go.set()
+        await settled()
+        assert await feed(5) == "late"
+
+    asyncio.run(main())
+
+
+def test_under_another_loop_the_deadline_is_not_enforced_which_is_said_once(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+):
+    @degradable("feed", deadline=SHORT, fallback=[default("stale")])
+    async def feed() -> str:
+        await trio.sleep(0.02)
+        return "full"
+
+    for _ in range(3):
+        assert trio.run(feed) == "full"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the deadline of 5ms is not enforced: the running loop is not one of asyncio's"
+    ]
+    runtime.tick()
+    assert classes_of(runtime, "feed") == {"full": 3}
+
+
+def test_a_rung_is_bounded_by_the_deadline_of_the_function_or_by_its_own_timeout(runtime: Runtime):
+    async def slow() -> str:
+        await asyncio.Event().wait()
         return "never"
 
-    feed = degradable("feed", deadline=SHORT, fallback=[default("stale")])(stubborn)
-    assert asyncio.run(feed()) == "after all"
+    @degradable("feed", deadline=SHORT, fallback=[slow, default("stale")])
+    async def feed() -> str:
+        return await slow()
+
+    @degradable("page", fallback=[simplified(slow, timeout=SHORT), default("stale")])
+    async def page() -> str:
+        raise Boom
+
+    async def main() -> None:
+        for guarded in (feed, page):
+            assert await asyncio.wait_for(guarded(), 5) == "stale"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout", [0, "-1s", "soon"])
+def test_a_timeout_of_a_rung_must_be_a_duration_above_zero(timeout: object):
+    async def cheap() -> str:
+        return "cheap"
+
+    with pytest.raises(ConfigError, match="timeout"):
+        simplified(cheap, timeout=timeout)
+
+
+def test_a_timeout_of_a_plain_rung_is_refused():
+    with pytest.raises(UsageError, match="only a coroutine function") as refused:
+        simplified(lambda: "cheap", timeout="1s")
+    assert refused.value.code == "sync-deadline"
 
 
 def test_a_deadline_of_a_part_is_no_deadline_of_the_whole(runtime: Runtime):

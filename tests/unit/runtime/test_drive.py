@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from tests.unit.runtime.doing import Boom
 Run = Callable[..., Any]
 
 
-def asynchronously(steps: Steps, **options: bool) -> Any:
+def asynchronously(steps: Steps) -> Any:
     """Run steps that wait for nothing, without the cycles that an event loop leaves."""
-    coroutine = adrive(steps, **options)
+    coroutine = adrive(steps)
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -29,19 +29,19 @@ def asynchronously(steps: Steps, **options: bool) -> Any:
 both = pytest.mark.parametrize("run", [drive, asynchronously])
 
 
-def fails(error: BaseException) -> Step:
+def fails(error: BaseException, *, of_rung: bool = False) -> Step:
     def do() -> None:
         raise error
 
-    return Step(do, awaits=False)
+    return Step(do, awaits=False, of_rung=of_rung)
 
 
 @both
 def test_values_go_back_into_the_steps(run: Run):
-    def steps() -> Generator[Step, Any, list[int]]:
+    def steps() -> Steps:
         return [(yield Step(lambda: 1, awaits=False)), (yield Step(lambda: 2, awaits=False))]
 
-    assert run(steps()) == [1, 2]
+    assert run(steps()) == [(1, None), (2, None)]
 
 
 def test_only_a_step_that_wants_it_is_awaited():
@@ -49,9 +49,9 @@ def test_only_a_step_that_wants_it_is_awaited():
         await asyncio.sleep(0)
         return 3
 
-    def steps() -> Generator[Step, Any, tuple[int, Any]]:
-        awaited = yield Step(three, awaits=True)
-        bare = yield Step(three, awaits=False)
+    def steps() -> Steps:
+        (awaited, _) = yield Step(three, awaits=True)
+        (bare, _) = yield Step(three, awaits=False)
         return awaited, bare
 
     awaited, bare = asyncio.run(adrive(steps()))
@@ -60,13 +60,12 @@ def test_only_a_step_that_wants_it_is_awaited():
 
 
 @both
-def test_steps_may_answer_for_an_exception(run: Run):
-    def steps() -> Generator[Step, Any, str]:
-        try:
-            yield fails(Boom("one"))
-        except Boom as error:
-            return f"instead of {error}"
-        return "never"
+@pytest.mark.parametrize("of_rung", [False, True])
+def test_steps_may_answer_for_an_exception(run: Run, of_rung: bool):
+    def steps() -> Steps:
+        value, error = yield fails(Boom("one"), of_rung=of_rung)
+        assert value is None
+        return f"instead of {error}"
 
     assert run(steps()) == "instead of one"
 
@@ -75,12 +74,11 @@ def test_steps_may_answer_for_an_exception(run: Run):
 def test_the_first_exception_goes_on_whatever_was_tried_after_it(run: Run):
     first = Boom("first")
 
-    def steps() -> Generator[Step, Any, Any]:
-        try:
-            yield fails(first)
-        except Boom:
-            with pytest.raises(KeyError):
-                yield fails(KeyError("second"))
+    def steps() -> Steps:
+        _, error = yield fails(first)
+        assert error is first
+        _, error = yield fails(KeyError("second"), of_rung=True)
+        assert isinstance(error, KeyError)
         return RAISE
 
     with pytest.raises(Boom) as caught:
@@ -90,22 +88,57 @@ def test_the_first_exception_goes_on_whatever_was_tried_after_it(run: Run):
 
 @both
 def test_a_caller_that_has_the_exception_is_told_to_raise_it(run: Run):
-    def steps() -> Generator[Step, Any, Any]:
-        with pytest.raises(KeyError):
-            yield fails(KeyError("of a rung"))
+    def steps() -> Steps:
+        yield fails(KeyError("of a rung"), of_rung=True)
         return RAISE
 
-    assert run(steps(), raises=False) is RAISE
+    assert run(steps()) is RAISE
+
+
+@both
+def test_steps_may_end_without_a_step(run: Run):
+    def steps() -> Steps:
+        return RAISE
+        yield
+
+    assert run(steps()) is RAISE
 
 
 @both
 def test_what_the_steps_raise_themselves_goes_on(run: Run):
-    def steps() -> Generator[Step, Any, Any]:
+    def steps() -> Steps:
         yield Step(lambda: 1, awaits=False)
         raise Boom("of the steps")
 
     with pytest.raises(Boom, match="of the steps"):
         run(steps())
+
+
+@both
+def test_a_function_may_raise_stop_iteration(run: Run):
+    def steps() -> Steps:
+        yield fails(StopIteration("over"))
+        return RAISE
+
+    with pytest.raises((StopIteration, RuntimeError), match=r"over|StopIteration"):
+        run(steps())
+
+
+@both
+def test_steps_that_are_left_end_all_the_same(run: Run):
+    ended: list[str] = []
+
+    def steps() -> Steps:
+        try:
+            yield fails(Boom("one"))
+            yield Step(lambda: 1, awaits=False, of_rung=True)
+            raise Boom("interrupted")
+        finally:
+            ended.append("closed")
+
+    with pytest.raises(Boom, match="interrupted"):
+        run(steps())
+    assert ended == ["closed"]
 
 
 class Local:
@@ -122,11 +155,9 @@ def test_what_a_failed_call_held_is_let_go_without_the_garbage_collector(run: Ru
         seen.append(weakref.ref(local))
         raise Boom("mine")
 
-    def steps() -> Generator[Step, Any, Any]:
-        try:
-            yield Step(user, awaits=False)
-        except Boom:
-            return answer
+    def steps() -> Steps:
+        yield Step(user, awaits=False)
+        return answer
 
     gc.disable()
     try:

@@ -732,8 +732,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_the_first_exception_of_each_type_is_logged_with_its_traceback(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture, guard
+def test_the_first_exception_of_each_type_is_logged_with_its_traceback_one_a_minute(
+    runtime: Runtime, clock: ManualClock, caplog: pytest.LogCaptureFixture, guard
 ):
     kinds = [Boom, OSError, Boom, OSError, ValueError, Boom]
 
@@ -741,12 +741,62 @@ def test_the_first_exception_of_each_type_is_logged_with_its_traceback(
         raise kinds[i % len(kinds)](f"secret {i}")
 
     guarded = guard(fails, fallback=[default(None)])
-    for i in range(60):
-        run(guarded, i)
-    logged = [record for record in caplog.records if record.name == "degrade.runtime"]
-    assert [type(record.exc_info[1]) for record in logged] == [Boom, OSError, ValueError]
-    assert all(record.levelno == logging.WARNING for record in logged)
-    assert all("feed" in record.getMessage() for record in logged)
+
+    def logged() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.name == "degrade.runtime"]
+
+    for minute in range(4):
+        for i in range(60):
+            run(guarded, i)
+        assert len(logged()) == min(minute + 1, 3)
+        clock.advance(60)
+    assert [type(record.exc_info[1]) for record in logged()] == [Boom, OSError, ValueError]
+    assert all(record.levelno == logging.WARNING for record in logged())
+    assert all("feed" in record.getMessage() for record in logged())
+
+
+def test_an_exception_is_logged_anew_in_the_next_episode(
+    runtime: Runtime, clock: ManualClock, caplog: pytest.LogCaptureFixture, guard
+):
+    trouble: list[OSError] = []
+
+    def feed() -> str:
+        if trouble:
+            raise trouble[0]
+        return "full"
+
+    guarded = guard(feed, sla=SLA(errors="5%"), fallback=[default(None)])
+
+    def outage(reason: str) -> None:
+        trouble.append(OSError(reason))
+        for _ in range(20):
+            run(guarded)
+            pass_time(runtime, clock, 0.25)
+        trouble.clear()
+        for _ in range(1_000):
+            run(guarded)
+            pass_time(runtime, clock, 0.25)
+        assert stats_of(runtime, "feed").phase.value == "steady"
+
+    outage("disk full")
+    outage("no route to host")
+    told = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert told == ["disk full", "no route to host"]
+
+
+def test_an_exception_is_logged_anew_after_ten_minutes_without_it_though_nothing_tripped(
+    runtime: Runtime, clock: ManualClock, caplog: pytest.LogCaptureFixture, guard
+):
+    def feed() -> str:
+        raise OSError("disk full")
+
+    guarded = guard(feed, fallback=[default(None)])
+    for pause_s in (300, 599, 601):
+        run(guarded)
+        clock.advance(pause_s)
+    assert len(lines(caplog)) == 1
+    run(guarded)
+    assert len(lines(caplog)) == 2
 
 
 def test_a_broken_rung_is_logged_even_when_the_function_breaks_alike(

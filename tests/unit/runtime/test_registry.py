@@ -314,8 +314,8 @@ ELSEWHERE = {
     "object": "import operator\nfeed = degradable('feed')(operator.itemgetter(1))",
     "bound method": "import string\nfeed = degradable('feed')(string.Template('x').substitute)",
     "partial": "import functools, os\nfeed = degradable('feed')(functools.partial(os.getenv, 'x'))",
-    "closure of a library": "import contextlib\n"
-    "feed = degradable('feed')(contextlib.contextmanager(lambda: 1))",
+    "closure of a library": "import functools\n"
+    "feed = degradable('feed')(functools.singledispatch(lambda a: 1))",
     "flag": "feed = Flag('feed')",
     "method": "class Feed:\n    @degradable('feed')\n    def feed(self): ...",
 }
@@ -740,7 +740,7 @@ def test_what_was_skipped_stays_counted_when_its_function_is_gone(
     runtime: Runtime, clock: ManualClock
 ):
     guard = degradable("feed", fallback=[snapshot(max_age="1h"), default([])])
-    runtime.tier.budget.spent(clock.monotonic(), 1_000)
+    runtime.tier.budget.spent(clock.monotonic(), 1_000, Account())
     for _ in range(3):
         guard(functools.partial(Client().fetch))("ana")
         gc.collect()

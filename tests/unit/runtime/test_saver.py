@@ -304,14 +304,14 @@ def test_a_flag_that_was_degraded_an_hour_ago_begins_steady(host: Host):
 
 def test_a_flag_declared_later_begins_where_it_was_until_the_store_is_read(host: Host):
     host.tripped()
-    flags._registry.flags.clear()
+    flags.registry.flags.clear()
     host.store.away = True
     host.process(declare=False).tick()
     host.declare()
     assert stats_of(host.runtime, "feed").phase == "degraded"
     host.store.away = False
     host.live(1)
-    flags._registry.close(host.runtime)
+    flags.registry.close(host.runtime)
     host.runtime._watches.clear()
     host.declare()  # a flag that was never seen
     assert stats_of(host.runtime, "feed").phase == "steady"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 from collections.abc import Callable, Coroutine, Generator
@@ -53,8 +52,8 @@ class Running:
         call_quietly(self._coroutine.throw, error or Boom())
 
     def cancel(self) -> None:
-        with pytest.raises(asyncio.CancelledError):
-            self._coroutine.throw(asyncio.CancelledError())
+        with pytest.raises(KeyboardInterrupt):
+            self._coroutine.throw(KeyboardInterrupt())
 
     def drop(self) -> None:
         self._coroutine.close()
