@@ -133,7 +133,7 @@ def test_a_lazy_result_reaches_its_caller_untouched(
     try:
         with Runtime(clock=clock, threads="manual") as runtime:
             guarded = degradable(
-                "feed.lazy", fallback=[snapshot(max_age="1h", copy=copies), default(0)]
+                "lazy.feed", fallback=[snapshot(max_age="1h", copy=copies), default(0)]
             )(feed)
             for _ in range(times):
                 assert guarded("u1") is value

@@ -52,7 +52,7 @@ class Attempt:
 
     def succeed(self) -> None:
         """Record that the function returned a good result, which is a full answer."""
-        end = (self.start, self.watch.clock())
+        end: tuple[Any, ...] = (self.start, self.watch.clock())
         self._end = self._class = self.watch.recorder.ended.extend, iter(end)
         self._end[0](self._end[1])
 

@@ -94,9 +94,8 @@ class LadderWalk:
             rung, bound = self.rungs[index], self._bounds[index]
             do: Callable[[], Any] = partial(rung.serve, call)
             if rung.is_async:
-                do = partial(rung.serve_async, call)
-            if bound is not None:
-                do = bound.wrap(do)
+                serve = partial(rung.serve_async, call)
+                do = serve if bound is None else bound.wrap(serve)
             answer, error = yield Step(do, rung.is_async, of_rung=True)
             if error is None and answer is None and isinstance(rung, BoundSnapshot):
                 answer, error = yield from self._ask(watch, rung, call)

@@ -32,6 +32,7 @@ from degrade import (
 )
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.fallback.budget import Account
 from degrade.runtime import slot
 from degrade.runtime.flags import declared
 from tests.unit.runtime.doing import classes_of, pass_time, watch_of
