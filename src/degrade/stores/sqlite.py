@@ -418,7 +418,9 @@ class SQLiteStore:
         try:
             if self._create and is_empty(self.path):
                 with alone(self.path, within_s=self._busy_s) as locked:
-                    if locked:  # first, or closing it would write the log into the empty file
+                    # Before it is closed, which would write the log into the empty file; but not
+                    # what another process has made of it meanwhile.
+                    if locked and is_empty(self.path):
                         remove_leftovers(self.path)
             shown, head = look(connection, self.namespace)
             if self._known is not None and shown is not None and not is_lost(self._known, shown):

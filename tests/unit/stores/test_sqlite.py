@@ -6,14 +6,15 @@ import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from degrade.clock import ManualClock
-from degrade.core.records import FlagInfo
+from degrade.core.records import ControlState, FlagInfo
 from degrade.errors import StoreError
-from degrade.stores import sqlite_rows
+from degrade.stores import sqlite_file, sqlite_rows
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import change, draft, hold, order, report, standing
 
@@ -316,6 +317,33 @@ def test_two_that_restore_the_same_store_agree_at_once(path, store, clock, lose)
     assert store.read() == first
     other.change(change("released", feed=None))
     assert standing(store.read()) == {}
+    other.close()
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_one_that_was_overtaken_by_another_leaves_its_file_alone(
+    path, store, clock, monkeypatch, lose
+):
+    other = SQLiteStore(path, clock=clock)
+    store.change(change(feed=hold("off")))
+    other.read()
+    store.read()
+    lose(path)
+    first: list[ControlState] = []
+
+    @contextmanager
+    def late(path, *, within_s):
+        monkeypatch.undo()
+        first.append(other.read())
+        with sqlite_file.alone(path, within_s=within_s) as locked:
+            yield locked
+
+    monkeypatch.setattr("degrade.stores.sqlite.alone", late)
+    state = store.read()
+    if first:  # it had nothing to open where only rows were deleted
+        assert state == first[0]
+    assert [event.type for event in store.events()].count("restored") == 1
+    assert other.read() == state
     other.close()
 
 
