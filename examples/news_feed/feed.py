@@ -10,8 +10,8 @@ What visitors got (all but the load, say a browser) is written to a file, for th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,14 +30,10 @@ from starlette.routing import Route
 
 from degrade import SLA, Recovery, Served, default, degradable, omit, served, snapshot
 from degrade.integrations.asgi import DegradeMiddleware
-from examples.news_feed.answers import Answer
-from examples.news_feed.classify import Kind, Looks
+from examples.news_feed.answers import LOAD_AGENT, Answer, Kind, reader_id
 from examples.news_feed.page import render
-from examples.news_feed.readers import LOAD_AGENT, reader_id
 from examples.news_feed.serve import serve
 from examples.news_feed.stories import PAGE, Story, load, newest
-
-__all__ = ("app", "desk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,6 @@ class Desk:
         self.ranker: aiohttp.ClientSession | None = None
 
     def stock(self, stories: Sequence[Story], ranker_url: str) -> None:
-        """Take the stories, and the address of the ranker."""
         self.stories = {story.id: story for story in stories}
         picks = (Pick(story.id, story.published, 0.0) for story in newest(stories))
         self.newest = Feed(nonce=None, picks=tuple(picks))
@@ -77,13 +72,11 @@ class Desk:
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
-        """Keep connections to the ranker open while the application runs."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         async with aiohttp.ClientSession(self.ranker_url, connector=connector) as self.ranker:
             yield
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
-        """Return the ranker's answer to a request, decoded."""
         if self.ranker is None:
             raise RuntimeError("the application has not started")
         async with self.ranker.request(method, path, **options) as answer:
@@ -106,34 +99,23 @@ def newest_stories(user: str) -> Feed:  # noqa: ARG001 - the same for everyone
 
 
 @degradable(
-    "feed.ranking",
-    level=2,
-    owner="team-feed",
-    message="Stories are shown newest first, without your personal order.",
-    sla=SLA(p99="250ms", errors="5%"),
-    deadline="180ms",
+    "feed.ranking", level=2, owner="team-feed", sla=SLA(p99="250ms", errors="5%"), deadline="180ms",
     recovery=Recovery(step_time="3s", max_cooldown="12s"),
     fallback=[snapshot(max_age="1h", transform=newest_first), default(newest_stories)],
-)
+    message="Stories are shown newest first, without your personal order.",
+)  # fmt: skip
 async def ranked_feed(user: str) -> Feed:
     """Return the stories that the ranker chose for a reader, best first."""
     answer = await desk.ask("GET", "/rank", params={"user": user, "count": PAGE})
-    picks = (
-        Pick(best["id"], desk.stories[best["id"]].published, best["score"])
-        for best in answer["stories"]
-    )
+    best = ((each["id"], each["score"]) for each in answer["stories"])
+    picks = (Pick(story, desk.stories[story].published, score) for story, score in best)
     return Feed(nonce=answer["nonce"], picks=tuple(picks))
 
 
 @degradable(
-    "feed.analytics",
-    level=3,
-    owner="team-insight",
-    sla=SLA(errors="5%"),
-    deadline="50ms",
-    recovery=Recovery(step_time="3s", max_cooldown="12s"),
-    fallback=omit(),
-)
+    "feed.analytics", level=3, owner="team-insight", sla=SLA(errors="5%"), deadline="50ms",
+    recovery=Recovery(step_time="3s", max_cooldown="12s"), fallback=omit(),
+)  # fmt: skip
 async def record_view(user: str) -> int:
     """Tell the collector that a reader looks at the feed, and return its receipt."""
     answer = await desk.ask("POST", "/views", json={"user": user})
@@ -146,14 +128,12 @@ async def feed(request: Request) -> JSONResponse:
     chosen, receipt, _ = await _chosen(request, user)
     stories = [
         {
-            "id": pick.story,
-            "title": desk.stories[pick.story].title,
-            "section": desk.stories[pick.story].section,
-            "published": pick.published,
+            "id": pick.story, "title": desk.stories[pick.story].title,
+            "section": desk.stories[pick.story].section, "published": pick.published,
             "score": pick.score,
         }
         for pick in chosen.picks
-    ]
+    ]  # fmt: skip
     return JSONResponse(
         {"user": user, "nonce": chosen.nonce, "receipt": receipt, "stories": stories}
     )
@@ -181,15 +161,13 @@ async def _chosen(request: Request, user: str) -> tuple[Feed, int | None, Served
     chosen, receipt = await asyncio.gather(ranked_feed(user), record_view(user))
     notice = next((answer for answer in served() if answer.flag == "feed.ranking"), None)
     if visitor and desk.visits is not None:
-        kind = Kind.FULL if notice is None else Kind(notice.rung)
-        looks = Looks(kind=kind, nonce=chosen.nonce, viewed=receipt is not None)
-        _, port = request.scope["server"]
-        now = time.time()
+        now, (_, port) = time.time(), request.scope["server"]
         visit = Answer(
-            due=now, sent=now, done=now, port=port, reader=user, looks=looks, says=None
+            due=now, sent=now, done=now, port=port, reader=user, nonce=chosen.nonce,
+            kind=Kind.FULL if notice is None else Kind(notice.rung), viewed=receipt is not None,
         )  # fmt: skip
         with desk.visits.open("a", encoding="utf-8") as visits:
-            visits.write(visit.line() + "\n")
+            visits.write(visit.line())
     return chosen, receipt, notice
 
 
@@ -208,19 +186,8 @@ app = Starlette(
     lifespan=desk.open,
 )
 
-
-def main() -> None:
-    """Serve the feed; the store is named by `DEGRADE_STORE`."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--ranker", required=True)
-    parser.add_argument("--stories", type=Path, required=True)
-    parser.add_argument("--visits", type=Path, help="a file to which visits are appended")
-    options = parser.parse_args()
-    desk.visits = options.visits
-    desk.stock(load(options.stories), options.ranker)
-    serve(app, options.port)
-
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # the store is named by DEGRADE_STORE
+    _, stories_path, port, ranker_url, visits_path = sys.argv
+    desk.visits = Path(visits_path)
+    desk.stock(load(Path(stories_path)), ranker_url)
+    serve(app, int(port))

@@ -11,38 +11,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from degrade import Served
 from examples.news_feed.stories import Story
 
-__all__ = ("ago", "render")
-
 _environment = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True,
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
 
 
 def render(
     stories: Sequence[Story], user: str, notice: Served | None, *, personal: bool, now: float
 ) -> str:
-    """Return the page.
-
-    Args:
-        stories: What to show, in order.
-        user: For whom.
-        notice: How the order was served instead of ranked, None when it is ranked.
-        personal: Whether the stories were chosen for this reader.
-        now: Unix seconds.
-    """
+    """Return the page; `notice` says how its order was served instead of ranked, if it was."""
     today = datetime.fromtimestamp(now, UTC)
     return _environment.get_template("front.html").render(
         stories=[(story, ago(story.published, now)) for story in stories],
-        user=user,
-        notice=notice,
-        personal=personal,
+        user=user, notice=notice, personal=personal, today=f"{today:%A}, {today.day} {today:%B %Y}",
         chosen=None if notice is None or notice.age_s is None else ago(now - notice.age_s, now),
-        today=f"{today:%A}, {today.day} {today:%B %Y}",
-    )
+    )  # fmt: skip
 
 
 def ago(then: float, now: float) -> str:

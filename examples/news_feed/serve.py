@@ -9,8 +9,6 @@ from starlette.types import ASGIApp
 
 from examples.news_feed.bound import die_with_parent
 
-__all__ = ("serve",)
-
 
 def serve(app: ASGIApp, port: int) -> None:
     """Serve on loopback until SIGTERM.
@@ -20,15 +18,8 @@ def serve(app: ASGIApp, port: int) -> None:
     """
     die_with_parent()
     gc.collect()
-    gc.freeze()  # what was imported lives as long as the process; do not walk it again
+    gc.freeze()  # imported modules live as long as the process; do not walk them again
     uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=port,
-        loop="asyncio",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=2,
-    )
+        app, host="127.0.0.1", port=port, loop="asyncio", http="httptools", access_log=False,
+        log_level="warning", timeout_keep_alive=75, timeout_graceful_shutdown=2,
+    )  # fmt: skip

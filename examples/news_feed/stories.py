@@ -16,8 +16,6 @@ from urllib.request import Request, urlopen
 
 import feedparser  # type: ignore[import-untyped, unused-ignore]  # it has no annotations
 
-__all__ = ("PAGE", "Story", "bundled", "from_feed", "load", "newest", "save")
-
 PAGE = 13
 """Stories on a page: one to lead, and twelve that fill rows of two, three or four."""
 
@@ -41,8 +39,7 @@ class Story:
 
 def bundled(*, now: float | None = None) -> list[Story]:
     """Return the stories that come with the example, as if the newest were four minutes old."""
-    lines = _BUNDLED.read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = [json.loads(line) for line in _BUNDLED.read_text(encoding="utf-8").splitlines()]
     stories = [
         Story(**{**row, "published": datetime.fromisoformat(row["published"]).timestamp()})
         for row in rows
@@ -53,15 +50,10 @@ def bundled(*, now: float | None = None) -> list[Story]:
 
 
 def from_feed(source: str, *, now: float | None = None) -> list[Story]:
-    """Return the entries of an RSS or Atom feed.
+    """Return the entries of an RSS or Atom feed, from a path or an http(s) address.
 
-    Args:
-        source: A path, or an http or https address.
-        now: The time that entries without one are counted back from, a minute each.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It has no entries with a title.
+    Entries without a time are counted back from `now`, a minute each. Raises OSError where it
+    cannot be read, ValueError where it has no entries with a title.
     """
     parsed = feedparser.parse(_read(source))
     start = time.time() if now is None else now
@@ -116,5 +108,4 @@ def save(stories: Sequence[Story], path: Path) -> None:
 
 def load(path: Path) -> list[Story]:
     """Return the stories that `save` wrote, in the same order."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Story(**json.loads(line)) for line in lines]
+    return [Story(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
