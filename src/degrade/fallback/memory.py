@@ -39,6 +39,9 @@ class _Undecoded:
     def __repr__(self) -> str:
         return "UNDECODED"
 
+    def __reduce__(self) -> str:
+        return "UNDECODED"
+
 
 UNDECODED: Final = _Undecoded()
 """Stands in `Entry.value` until a degraded call decodes it; never comes back there."""
@@ -89,6 +92,15 @@ class Entry:
         return fresh
 
 
+class _Entries(dict[Key, Entry]):
+    """Key to snapshot. They stay in their process, also when a wrapper is pickled by value."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Entries, ()
+
+
 class Book:
     """The snapshots of one rung.
 
@@ -104,7 +116,7 @@ class Book:
 
     def __init__(self, flag: str) -> None:
         self.flag = flag
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Key, Entry] = _Entries()
         self.pending: dict[Key, tuple[float]] = {}
         self.sharing: Counter[Sharing] = Counter()
         self.void_before = float("-inf")

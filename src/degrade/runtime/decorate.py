@@ -103,6 +103,16 @@ class Degradable(Generic[F]):
         self._flag: Flag | None = None
         self._known: dict[object, tuple[Target, tuple[BoundRung, ...]]] = {}  # of the last form
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with the flag, whose declaration has a place that the other process cannot tell."""
+        declare = self._declare if self._flag is None else functools.partial(_share, self._flag)
+        keywords: dict[str, Any] = {
+            "accept": self._accept,
+            "deadline_s": self._deadline_s,
+            "late": self._late,
+        }
+        return functools.partial(Degradable, rungs=self._rungs, **keywords), (self._name, declare)
+
     @overload
     def __call__(
         self, fn: Callable[P, Coroutine[Any, Any, R]], /
@@ -158,6 +168,7 @@ class Degradable(Generic[F]):
             accept=self._accept,
             deadline=_deadline(self._deadline_s, self._late),
             bounds=[_bound(rung, self._deadline_s) for rung in rungs],
+            declared_by=(self, fn),
         )
         wrapper = like(fn, wrapper_of(guard, own_signature(guard.fn)))
         setattr(wrapper, FLAG_ATTRIBUTE, flag)
@@ -308,11 +319,15 @@ def degradable(
                 "give these to Flag(...)"
             )
         known = name
-        text, declare = known.name, lambda _: known
+        text, declare = known.name, functools.partial(_share, known)
     else:
         text = name
         declare = functools.partial(_declared, name, properties)
     return Degradable(text, declare, rungs=rungs, accept=accept, deadline_s=deadline_s, late=late)
+
+
+def _share(flag: Flag, _: object) -> Flag:
+    return flag
 
 
 def _declared(name: str, properties: dict[str, Any], fn: Callable[..., Any]) -> Flag:

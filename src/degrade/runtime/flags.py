@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from degrade.core.permits import Permit
@@ -21,8 +22,9 @@ from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome, RungKind
 from degrade.errors import ConfigError, UnknownFlagError, UsageError
 from degrade.interrupts import is_interrupt
 from degrade.runtime.block import Block
+from degrade.runtime.flag_checks import check_errors, check_text
 from degrade.runtime.gate import UNBOUND, Gate
-from degrade.runtime.outcomes import Errors, Ignore, is_countable, outcome_of
+from degrade.runtime.outcomes import Errors, Ignore, outcome_of
 from degrade.runtime.provenance import context
 from degrade.runtime.registry import FLAG_ATTRIBUTE, Place, registry, scope_place
 from degrade.runtime.slot import current, existing
@@ -131,13 +133,13 @@ class Flag:
             raise ConfigError(f"Flag({name!r}, sla={sla!r}): give an SLA, such as SLA(p99='250ms')")
         if recovery is not None and not isinstance(recovery, Recovery):
             raise ConfigError(f"Flag({name!r}, recovery={recovery!r}): give a Recovery(...)")
-        _check_text(name, "owner", owner)
-        _check_text(name, "message", message)
+        check_text(name, "owner", owner)
+        check_text(name, "message", message)
         if not isinstance(required, bool):
             raise ConfigError(f"Flag({name!r}, required={required!r}): give True or False")
-        _check_errors(name, "failures", failures)
+        check_errors(name, "failures", failures)
         if ignore is not None and (isinstance(ignore, (type, tuple)) or not callable(ignore)):
-            _check_errors(name, "ignore", ignore)
+            check_errors(name, "ignore", ignore)
         self = super().__new__(cls)
         self.name = name
         self.sla = sla
@@ -190,6 +192,11 @@ class Flag:
                 code="ladder-on-block",
             )
         return Block(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the declaration, which the other process makes again."""
+        properties = {key: getattr(self, key) for key in PROPERTIES}
+        return partial(Flag, _place=self.place, **properties), (self.name,)
 
     def __repr__(self) -> str:
         level = "" if self.level is None else f" level={self.level}"
@@ -409,36 +416,6 @@ def _alike(one: Any, other: Any) -> bool:
         )
     except Exception:  # noqa: BLE001 - no functions, or an `__eq__` of the user
         return False
-
-
-def _check_text(name: str, what: str, text: object) -> None:
-    if text is None:
-        return
-    if not isinstance(text, str):
-        raise ConfigError(f"Flag({name!r}, {what}={text!r}): give a str")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"Flag({name!r}, {what}={text!r}): give a str without lone surrogates"
-        ) from None
-
-
-def _check_errors(name: str, what: str, errors: object) -> None:
-    kinds: tuple[Any, ...] = errors if isinstance(errors, tuple) else (errors,)
-    if not kinds or not all(
-        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
-    ):
-        raise ConfigError(
-            f"Flag({name!r}, {what}={errors!r}): give an exception class or a tuple of them"
-        )
-    for kind in kinds:
-        if not is_countable(kind):
-            raise ConfigError(
-                f"Flag({name!r}, {what}={errors!r}): leave out {kind.__name__}, which is or "
-                "includes what ends the caller (KeyboardInterrupt and its like): that is never "
-                "counted"
-            )
 
 
 def after_fork() -> None:

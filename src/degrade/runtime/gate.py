@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from degrade.runtime.provenance import Stamp
 
 __all__ = ("UNBOUND", "Gate")
@@ -28,6 +30,10 @@ class Gate:
         self.still = False
         self.look_from = float("-inf")
         self.stamp = Stamp(flag, "", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the gate that is shut: another process has phases of its own."""
+        return Gate, ("",)
 
 
 UNBOUND = Gate("")

@@ -66,10 +66,11 @@ class Guard:
         accept: Says of a result whether it is good; a rejected one is a failure.
         deadline: Bounds what the caller of a coroutine waits.
         bounds: What bounds each rung, in the order of the ladder; None for no bound.
+        declared_by: The decorator, and what it was applied to.
     """
 
     __slots__ = (
-        "__weakref__", "_results", "accept", "awaits", "awaits_result", "bind_cells", "deadline", "flag", "fn",
+        "__weakref__", "_declared_by", "_results", "accept", "awaits", "awaits_result", "bind_cells", "deadline", "flag", "fn",
         "forget_awaitables", "ladder", "site", "snapshot", "watch",
     )  # fmt: skip
 
@@ -86,7 +87,9 @@ class Guard:
         accept: Callable[[Any], bool] | None,
         deadline: Deadline | None,
         bounds: Sequence[Deadline | None] = (),
+        declared_by: tuple[Callable[..., Any], Any] | None = None,
     ) -> None:
+        self._declared_by = declared_by
         self.flag = flag
         self.fn = fn
         self.awaits = awaits
@@ -101,6 +104,10 @@ class Guard:
         self.watch: Watch | None = None
         self.bind_cells: Callable[..., None] = _nowhere
         self.site = CallSite(fn, is_direct=deadline is None and not awaits_result)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the decorator and the function, to which the other process applies it again."""
+        return _declare_again, self._declared_by or ()
 
     @property
     def rungs(self) -> tuple[BoundRung, ...]:
@@ -383,6 +390,12 @@ class Guard:
         """Take the result of a coroutine that finished after its deadline."""
         if key is not None and not scope.tainted and self.accepted(result):
             self._capture(watch, key, result, start)
+
+
+def _declare_again(decorator: Callable[..., Any], fn: Any) -> Guard:
+    wrapper = decorator(fn)
+    guard: Guard = wrapper.__degrade_flag__.guards[-1]  # the newest
+    return guard
 
 
 def _kind_of(error: BaseException) -> str:

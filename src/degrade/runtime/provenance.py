@@ -15,12 +15,13 @@ request with a name was opened in this process, because such a call may serve an
 
 from __future__ import annotations
 
+import copyreg
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from degrade.core.words import RungKind
 from degrade.errors import ConfigError, UsageError
@@ -107,6 +108,9 @@ class Outside:
     def __init__(self) -> None:
         self.who: Subject = None
 
+    def __reduce__(self) -> str:
+        return "OUTSIDE"
+
 
 OUTSIDE: Final = Outside()
 
@@ -159,6 +163,20 @@ class _Around:
 
 
 _context: ContextVar[Context | None] = ContextVar("degrade_context", default=None)
+
+
+def _pickle_context_var(var: ContextVar[Any]) -> tuple[Any, ...]:
+    """Let a wrapper travel that is pickled by value; other context variables do not, as ever."""
+    if var is not _context:
+        raise TypeError(f"cannot pickle {type(var).__module__}.{type(var).__name__!r} object")
+    return _own_context_var, ()
+
+
+def _own_context_var() -> ContextVar[Context | None]:
+    return _context
+
+
+copyreg.pickle(ContextVar, _pickle_context_var)
 
 context = _context.get
 """Return the innermost request or scope, None outside of both."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 import click.testing
+import cloudpickle
+import joblib
 import pydantic
 import pytest
 import tenacity
@@ -25,6 +27,7 @@ from hypothesis import strategies as st
 
 from degrade import (
     SLA,
+    Flag,
     Runtime,
     UnavailableError,
     UsageError,
@@ -312,6 +315,61 @@ def test_a_guarded_partial_of_a_coroutine_function_tells_that_it_is_one():
     guarded = degradable("feed", fallback=default(None))(functools.partial(fn, 1))
     assert inspect.iscoroutinefunction(guarded)
     assert list(inspect.signature(guarded).parameters) == ["b"]
+
+
+# ------------------------------------------------------------------ pickled by value
+
+
+def by_value(fn: Any) -> Any:
+    """Send a function that no module has through a pickle."""
+    return cloudpickle.loads(cloudpickle.dumps(fn))
+
+
+@pytest.mark.parametrize("shared_flag", [False, True])
+def test_a_guarded_function_travels_by_value_before_and_after_calls(shared_flag: bool):
+    def double(x: int) -> int:
+        if x > 100:
+            raise Boom
+        return x * 2
+
+    async def adouble(x: int) -> int:
+        return double(x)
+
+    with Runtime(threads="manual") as runtime:
+        name: Any = Flag("score", sla=SLA(errors="5%")) if shared_flag else "score"
+        ladder = [simplified(lambda x: -x), snapshot(max_age="1h"), default(0)]
+        score = degradable(name, fallback=ladder)(double)
+        ascore = degradable("ascore", fallback=default(0), deadline="1s")(adouble)
+        tool = degradable("tool", fallback=default(0))(functools.partial(double))
+        for _ in range(2):
+            copy = by_value(score)
+            assert copy is not score
+            assert [copy(1), copy(101)] == [2, -101]
+            assert score(1) == 2
+            assert by_value(tool)(101) == 0
+            assert asyncio.run(by_value(ascore)(2)) == asyncio.run(ascore(2)) == 4
+        runtime.tick()
+        assert classes_of(runtime, "score") == {"full": 4, "degraded": 2}
+
+
+def test_no_snapshot_travels_with_a_function():
+    def greet(name: str) -> str:
+        return f"hello {name}"
+
+    with Runtime(threads="manual") as runtime:
+        guarded = degradable("greet", fallback=[snapshot(max_age="1h")])(greet)
+        assert guarded("subject-of-somebody") == "hello subject-of-somebody"
+        runtime.tick()
+        assert runtime.tier.bytes > 0
+        assert b"subject-of-somebody" not in cloudpickle.dumps(guarded)
+
+
+def test_joblib_runs_a_guarded_function_in_other_processes():
+    with Runtime(threads="manual"):
+        guarded = degradable("score.local", fallback=default(0))(lambda x: x * 2)
+        for _ in range(2):
+            calls = (joblib.delayed(guarded)(n) for n in range(3))
+            assert joblib.Parallel(n_jobs=2)(calls) == [0, 2, 4]
 
 
 # ------------------------------------------------------------------ results that are awaited

@@ -1,0 +1,38 @@
+"""Checking what a declaration says of its flag."""
+
+from __future__ import annotations
+
+from degrade.errors import ConfigError
+from degrade.runtime.outcomes import is_countable
+
+__all__ = ("check_errors", "check_text")
+
+
+def check_text(name: str, what: str, text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise ConfigError(f"Flag({name!r}, {what}={text!r}): give a str")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"Flag({name!r}, {what}={text!r}): give a str without lone surrogates"
+        ) from None
+
+
+def check_errors(name: str, what: str, errors: object) -> None:
+    kinds: tuple[Any, ...] = errors if isinstance(errors, tuple) else (errors,)
+    if not kinds or not all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+    ):
+        raise ConfigError(
+            f"Flag({name!r}, {what}={errors!r}): give an exception class or a tuple of them"
+        )
+    for kind in kinds:
+        if not is_countable(kind):
+            raise ConfigError(
+                f"Flag({name!r}, {what}={errors!r}): leave out {kind.__name__}, which is or "
+                "includes what ends the caller (KeyboardInterrupt and its like): that is never "
+                "counted"
+            )
