@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from degrade.errors import ConfigError
 from degrade.runtime.outcomes import is_countable
 
@@ -9,6 +11,11 @@ __all__ = ("check_errors", "check_text")
 
 
 def check_text(name: str, what: str, text: object) -> None:
+    """Refuse what is no text that a store can keep.
+
+    Raises:
+        ConfigError: It is no str, or has lone surrogates.
+    """
     if text is None:
         return
     if not isinstance(text, str):
@@ -22,6 +29,11 @@ def check_text(name: str, what: str, text: object) -> None:
 
 
 def check_errors(name: str, what: str, errors: object) -> None:
+    """Refuse what names no exceptions that may be counted.
+
+    Raises:
+        ConfigError: It is no exception class or tuple of them, or one of them ends the caller.
+    """
     kinds: tuple[Any, ...] = errors if isinstance(errors, tuple) else (errors,)
     if not kinds or not all(
         isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
