@@ -165,6 +165,10 @@ def async_with_block(flag: Flag) -> Guarded:
     return block
 
 
+class Cancelled(BaseException):
+    """The cancellation of a loop that is not asyncio's."""
+
+
 # How a call ends by itself: what the body raises, what counts without a ladder and with one.
 ENDS: dict[str, tuple[type[BaseException] | None, str, str]] = {
     "returns": (None, "full", "full"),
@@ -178,7 +182,8 @@ ENDS: dict[str, tuple[type[BaseException] | None, str, str]] = {
 # How a coroutine is ended from outside, while it waits.
 CUTS: dict[str, tuple[BaseException | None, str, str]] = {
     "close()": (None, "abandoned", "abandoned"),
-    "cancelled": (asyncio.CancelledError(), "abandoned", "abandoned"),
+    "cancelled": (Cancelled(), "abandoned", "abandoned"),
+    "cancelled by nobody's task": (asyncio.CancelledError(), "failed", "degraded"),
     "throw(Sick)": (Sick("thrown"), "failed", "degraded"),
     "throw(refused)": (PermissionError("thrown"), "ignored", "ignored"),
 }
