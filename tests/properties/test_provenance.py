@@ -37,6 +37,7 @@ class Model:
     def __init__(self, real: Any, subject: str | None, around: list[Model]) -> None:
         self.real = real
         self.subject = subject
+        self.doubtful = False
         self.chain = [*around, self]
         self.notes: list[str] = []
         self.tainted = False
@@ -63,9 +64,11 @@ def walk(tree: list[Any], around: list[Model], names: list[str]) -> None:
                     each.tainted = True
             case ("identify", subject) if requests:
                 identify(subject)
-                requests[-1].subject = subject
+                requests[-1].subject, requests[-1].doubtful = subject, False
+                name(subject, requests[:-1])
             case ("request", subject, inner):
                 with Request(subject) as real:
+                    name(subject, requests)
                     walk(inner, Model(real, subject, around).chain, names)
             case ("scope", inner):
                 with Scope() as real:
@@ -77,11 +80,18 @@ def walk(tree: list[Any], around: list[Model], names: list[str]) -> None:
         agree(around)
 
 
+def name(subject: str | None, requests: list[Model]) -> None:
+    """Note that calls of the anonymous ones of these requests may be made for a subject."""
+    for each in requests:
+        each.doubtful |= subject is not None and each.subject is None
+
+
 def agree(around: list[Model]) -> None:
     requests = [each for each in around if isinstance(each.real, Request)]
     subject = requests[-1].subject if requests else None
     assert provenance.subject() == subject
-    assert provenance.who() is (subject if requests else OUTSIDE.who)
+    unnamed = (UNKNOWN if requests[-1].doubtful else None) if requests else OUTSIDE.who
+    assert provenance.who() is (unnamed if subject is None else subject)
     assert [each.flag for each in served()] == (requests[-1].notes if requests else [])
     for each in around:
         assert [stamp.flag for stamp, _, _ in each.real.notes] == each.notes

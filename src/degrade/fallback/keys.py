@@ -46,10 +46,11 @@ _UNSTABLE = (
     "name the parameters that tell results apart with key="
 )
 _BARRED = (
-    "snapshot of %s is skipped for a call outside of any request: other calls of this process have "
-    "a subject, and nobody knows whose this one is; open degrade.request(...) around it, hand the "
-    "context on to its thread (asyncio.to_thread does, run_in_executor does not), or say "
-    "snapshot(everyone=True) if anybody may see the results"
+    "snapshot of %s is skipped for a call outside of any request, or in an anonymous one inside of "
+    "which another one has a subject: nobody knows whose this call is; name the open request by "
+    "degrade.identify(...), open degrade.request(...) around the call, hand the context on to its "
+    "thread (asyncio.to_thread does, run_in_executor does not), or say snapshot(everyone=True) if "
+    "anybody may see the results"
 )
 
 

@@ -9,8 +9,9 @@ A note is passed on at once to every scope and request around it, so a result or
 was built on a degraded part is known as such, also when the part ran in a child task.
 
 A call has two subjects. `subject` is the name that was given, for the dial. `who` is for keys of
-snapshots: the same name inside an open request, and `UNKNOWN` outside of all requests once a
-request with a name was opened in this process, because such a call may serve anybody.
+snapshots: the same name inside an open request, and `UNKNOWN` where a call may serve anybody. That
+is outside of all requests, once a request with a name was opened in this process; and in an
+anonymous request, once a subject was named inside of it, because a thread may have lost the name.
 """
 
 from __future__ import annotations
@@ -233,8 +234,14 @@ class Request(_Around):
 
     def _name(self, subject: str | None) -> None:
         self.who = subject
-        if subject is not None:
-            OUTSIDE.who = UNKNOWN
+        if subject is None:
+            return
+        OUTSIDE.who = UNKNOWN
+        around = self.around
+        while around is not None:  # an anonymous request may work for this subject, too
+            if isinstance(around, Request) and around.who is None:
+                around.who = UNKNOWN
+            around = around.around
 
     def __enter__(self) -> Self:
         if self._token is not None:
@@ -297,7 +304,8 @@ def request(subject: str | None = None) -> Request:
 
     Guarantees:
         Once a request of this process had a subject, a call outside of any request neither keeps
-        a snapshot nor is served one, unless the rung says `everyone=True`.
+        a snapshot nor is served one, unless the rung says `everyone=True`. The same holds for
+        the calls of an anonymous request once a request inside of it had a subject.
 
     Cost:
         One context variable; no I/O.

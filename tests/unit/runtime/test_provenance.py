@@ -671,6 +671,59 @@ def test_a_worker_that_outlives_the_request_that_started_it_is_outside(runtime: 
         assert mailbox("ana") == ["mail of ana"]
 
 
+def open_named(user: str) -> None:
+    request(user).__enter__()
+
+
+def identify_inside(user: str) -> None:
+    with request():
+        identify(user)
+
+
+@pytest.mark.parametrize("name", [open_named, identify_inside])
+def test_an_anonymous_request_keeps_nothing_once_somebody_was_named_inside_of_it(
+    runtime: Runtime, mailbox, name
+):
+    """As in a plain dependency with `yield`, which runs in a thread with a copy of the context."""
+
+    def ask(user: str) -> list[str]:
+        with request():
+            with request():
+                contextvars.copy_context().run(name, user)
+                found = mailbox(user)
+            assert who() is UNKNOWN, "the requests around it are in doubt, too"
+            return found
+
+    assert ask("ana") == ["mail of ana"]
+    runtime.tick()
+    assert (len(runtime.tier), outside(runtime)) == (0, 1)
+    Mailbox.up = False
+    assert ask("ben") == []
+
+
+def test_an_anonymous_request_is_of_everybody_until_somebody_is_named_in_it_and_after(
+    runtime: Runtime, mailbox
+):
+    with request():
+        mailbox("anybody")
+    runtime.tick()
+    Mailbox.up = False
+    with request() as asked:
+        assert mailbox("ben") == ["mail of anybody"]
+        with request("ben"):
+            pass
+        assert mailbox("ben") == []
+        asked.identify(None)
+        assert mailbox("ben") == ["mail of anybody"], "it was said to be anonymous"
+
+
+def test_a_named_request_keeps_its_name_when_others_are_named_inside_of_it():
+    with request("tenant"):
+        with request("ana"):
+            pass
+        assert who() == "tenant"
+
+
 def test_the_dial_knows_no_subject_outside_of_requests(runtime: Runtime, control: Control):
     feed = degradable("feed", fallback=[default("stale")])(Sick())
     name_somebody()
