@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
@@ -22,9 +22,16 @@ from tests.servers.proxy import Proxy
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinel import SentinelTrio
 
-__all__ = ("Servers",)
+__all__ = ("Servers", "Speaking")
 
 _FLEETS = {"sentinel_trio", "redis_cluster", "shared_sentinel_trio", "shared_cluster"}
+
+
+@runtime_checkable
+class Speaking(Protocol):
+    """Something that runs, and logs what it does."""
+
+    def logs(self) -> dict[str, str]: ...
 
 
 class Servers:
@@ -32,7 +39,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
-        self._speaking: list[RedisServer | SentinelTrio | Cluster] = []
+        self._speaking: list[Speaking] = []
 
     def redis(self, **options: Any) -> RedisServer:
         """Start a redis-server; takes what RedisServer takes."""
@@ -145,6 +152,6 @@ def pytest_runtest_makereport(
     """Show what the servers of a failed test logged."""
     report = yield
     for started in getattr(item, "funcargs", {}).values() if report.failed else ():
-        if isinstance(started, Servers | SentinelTrio | Cluster):
+        if isinstance(started, Speaking):
             report.sections += [(f"log of {name}", log) for name, log in started.logs().items()]
     return report

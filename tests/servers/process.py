@@ -30,7 +30,14 @@ class ServerProcess:
     Ctrl-C does not reach it: it has a session of its own.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.log = log
         self.frozen = False
         with log.open("ab") as out:
@@ -43,6 +50,7 @@ class ServerProcess:
                 env=dict(env),
                 cwd=log.parent,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     @property
