@@ -1,4 +1,4 @@
-"""Guarded views of Flask under gunicorn and under werkzeug's own server."""
+"""Guarded views of Flask under gunicorn, with threads and with gevent, and under werkzeug's own server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.real
 SHOP = "tests.integration.stacks.flask_shop"
 SERVERS = {
     "gunicorn": ("-m", "gunicorn", "--bind", "fd://{fd}", "--threads", "4", f"{SHOP}:app"),
+    "gevent": ("-m", "gunicorn", "--bind", "fd://{fd}", "-k", "gevent", f"{SHOP}:app"),
     "werkzeug": ("-m", SHOP, "{fd}"),
 }
 WHOLE = {"stories": ["new"]}
@@ -76,6 +77,12 @@ def test_redirects_and_responses_that_are_raised_reach_the_visitor(shop: Service
 def test_an_error_of_the_server_is_a_failure_that_the_ladder_answers(shop: Service):
     for path in ("aborted/500", "aborted/503", "raised/unavailable"):
         assert (path, shop.get(path).json()) == (path, NONE)
+
+
+def test_a_timeout_that_is_no_exception_is_one_that_the_ladder_answers(shop: Service):
+    for how in ("gevent", "func_timeout"):
+        assert (how, shop.get(f"limited/{how}").json()) == (how, NONE)
+    shop.await_figures("limited", timeout=2)
 
 
 def test_a_visitor_never_gets_the_session_of_another_one_with_a_fallback(shop: Service):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import flask
+import gevent
 from flask.views import MethodView
+from func_timeout import func_timeout
 from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
 from werkzeug.routing import RequestRedirect
 from werkzeug.serving import make_server
@@ -133,6 +136,15 @@ def raised(name: str) -> dict[str, Any]:
         case "exception":
             raise HTTPException(response=Response("not here", 410))
     raise ServiceUnavailable
+
+
+@app.route("/limited/<how>")
+@degradable("limited", fallback=calm)
+def limited(how: str) -> dict[str, Any]:
+    if how == "gevent":
+        with gevent.Timeout(0.05):
+            gevent.sleep(30)
+    return func_timeout(0.05, time.sleep, (1,))  # type: ignore[no-any-return]
 
 
 def denied() -> dict[str, Any]:
