@@ -38,6 +38,7 @@ class Model:
         self.real = real
         self.subject = subject
         self.doubtful = False
+        self.names = {subject} - {None}
         self.chain = [*around, self]
         self.notes: list[str] = []
         self.tainted = False
@@ -65,6 +66,7 @@ def walk(tree: list[Any], around: list[Model], names: list[str]) -> None:
             case ("identify", subject) if requests:
                 identify(subject)
                 requests[-1].subject, requests[-1].doubtful = subject, False
+                requests[-1].names |= {subject} - {None}
                 name(subject, requests[:-1])
             case ("request", subject, inner):
                 with Request(subject) as real:
@@ -91,7 +93,8 @@ def agree(around: list[Model]) -> None:
     subject = requests[-1].subject if requests else None
     assert provenance.subject() == subject
     unnamed = (UNKNOWN if requests[-1].doubtful else None) if requests else OUTSIDE.who
-    assert provenance.who() is (unnamed if subject is None else subject)
+    mixed = requests and len(requests[-1].names) > 1
+    assert provenance.who() is (UNKNOWN if mixed else unnamed if subject is None else subject)
     assert [each.flag for each in served()] == (requests[-1].notes if requests else [])
     for each in around:
         assert [stamp.flag for stamp, _, _ in each.real.notes] == each.notes

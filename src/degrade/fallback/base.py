@@ -27,6 +27,7 @@ __all__ = (
     "Subject",
     "Target",
     "check_callable_alike",
+    "code_of",
     "form_of",
     "is_coroutine_callable",
     "is_generator_callable",
@@ -235,6 +236,13 @@ def form_of(fn: Callable[..., Any]) -> object:
         inner.__defaults__ or inner.__kwdefaults__ or vars(inner)
     )
     return (inner.__code__, *layers) if plain else None
+
+
+def code_of(fn: Any) -> object:
+    """Return the code of a function, of what a partial or a method holds, else the type."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(getattr(fn, "__func__", fn), "__code__", type(fn))
 
 
 def own_signature(fn: Callable[..., Any]) -> inspect.Signature | None:

@@ -118,6 +118,8 @@ class _Comparison:
         if container in _SETS:
             return all(map(self._unordered, ones, others))
         if container not in DICTS:
+            if container is deque and any(map(_bounded_otherwise, ones, others)):
+                return False
             return self._joined(ones, others)
         if self._joined(ones, others):  # the keys, usually in the same order
             columns = _aligned(ones, others) or [(_values(ones), _values(others))]
@@ -170,6 +172,10 @@ class _Comparison:
             return not is_named and theirs in _SEQUENCES and self._joined([one], [other])
         kin = _SETS if container in _SETS else DICTS
         return container in kin and theirs in kin and self._unordered(one, other)
+
+
+def _bounded_otherwise(one: deque[Any], other: deque[Any]) -> bool:
+    return one.maxlen != other.maxlen
 
 
 def _columns(

@@ -9,11 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Generator
 from inspect import CO_ITERABLE_COROUTINE
-from types import CoroutineType, GeneratorType
+from opcode import opmap
+from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final
 
-__all__ = ("FIRST_RESULTS", "guard_awaiting", "is_awaitable", "promises_awaitable")
+__all__ = (
+    "FIRST_RESULTS",
+    "give_awaitable",
+    "guard_awaiting",
+    "is_awaitable",
+    "is_awaited",
+    "promises_awaitable",
+)
 
+_CACHE: Final = opmap.get("CACHE", -1)
+_GET_AWAITABLE: Final = opmap["GET_AWAITABLE"]
 FIRST_RESULTS: Final = 10
 """After so many results of which none is awaitable, the next ones are not looked at."""
 
@@ -33,6 +43,19 @@ def promises_awaitable(returns: object) -> bool:
     origin = getattr(returns, "__origin__", returns)
     text = returns if isinstance(returns, str) else getattr(origin, "__qualname__", "")
     return _AWAITABLE.fullmatch(text) is not None
+
+
+def is_awaited(frame: FrameType) -> bool:
+    """Return whether a frame awaits the result of the call that it is making."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == _CACHE:
+        at += 2
+    return at < len(code) and code[at] == _GET_AWAITABLE
+
+
+async def give_awaitable(value: Any) -> Any:
+    """Give a value to a caller that awaits it."""
+    return value
 
 
 def guard_awaiting(made: Any, run: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

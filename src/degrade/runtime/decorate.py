@@ -163,7 +163,7 @@ class Degradable(Generic[F]):
             flag,
             as_function(fn, is_method=target.is_method),
             awaits=awaits,
-            awaits_result=target.is_async and not awaits,
+            awaits_result=not awaits and (target.is_async or flag.returns_awaitables(fn)),
             rungs=rungs,
             accept=self._accept,
             deadline=_deadline(self._deadline_s, self._late),
@@ -304,6 +304,8 @@ def degradable(
         raise ConfigError("late='keep' needs a deadline=, past which a call is late")
     if accept is not None and not callable(accept):
         raise ConfigError(f"accept={accept!r}: give a function that says whether a result is good")
+    if is_coroutine_callable(accept):
+        raise ConfigError(f"accept={name_of(accept)}: give a plain function, nobody would await it")
     deadline_s = None if deadline is None else seconds(deadline, what="deadline")
     if deadline_s == 0:
         raise ConfigError("deadline=0: a deadline must be above zero")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from degrade.errors import ConfigError
+from degrade.fallback.base import is_coroutine_callable, name_of
 from degrade.runtime.outcomes import is_countable
 
-__all__ = ("check_errors", "check_text")
+__all__ = ("check_errors", "check_ignore", "check_text")
 
 
 def check_text(name: str, what: str, text: object) -> None:
@@ -26,6 +27,22 @@ def check_text(name: str, what: str, text: object) -> None:
         raise ConfigError(
             f"Flag({name!r}, {what}={text!r}): give a str without lone surrogates"
         ) from None
+
+
+def check_ignore(name: str, ignore: object) -> None:
+    """Refuse what is neither exceptions nor a plain predicate.
+
+    Raises:
+        ConfigError: See `check_errors`; or it is a coroutine function.
+    """
+    if ignore is None:
+        return
+    if isinstance(ignore, (type, tuple)) or not callable(ignore):
+        check_errors(name, "ignore", ignore)
+    elif is_coroutine_callable(ignore):
+        raise ConfigError(
+            f"Flag({name!r}, ignore={name_of(ignore)}): give a plain function, nobody would await it"
+        )
 
 
 def check_errors(name: str, what: str, errors: object) -> None:

@@ -20,9 +20,10 @@ from degrade.core.policy import SLA, Recovery
 from degrade.core.records import FlagInfo
 from degrade.core.words import FLAG_NAME, NAME_RULE, Outcome, RungKind
 from degrade.errors import ConfigError, UnknownFlagError, UsageError
+from degrade.fallback.base import code_of
 from degrade.interrupts import is_interrupt
 from degrade.runtime.block import Block
-from degrade.runtime.flag_checks import check_errors, check_text
+from degrade.runtime.flag_checks import check_errors, check_ignore, check_text
 from degrade.runtime.gate import UNBOUND, Gate
 from degrade.runtime.outcomes import Errors, Ignore, outcome_of
 from degrade.runtime.provenance import context
@@ -78,7 +79,7 @@ class Flag:
     """
 
     __slots__ = (
-        "_gate", "_guards", "_seen", "_shared", "_tier", "_watch", "failures", "gone", "ignore",
+        "_awaitable", "_gate", "_guards", "_seen", "_shared", "_tier", "_watch", "failures", "gone", "ignore",
         "ladders", "level", "message", "name", "owner", "place", "recovery", "required", "skipped", "sla",
     )  # fmt: skip
     name: str
@@ -99,6 +100,7 @@ class Flag:
     """The ladders of its functions, also of those that live no more."""
     skipped: dict[str, int] | None
     """Captures that its functions did not make, by reason."""
+    _awaitable: set[object] | None
     _gate: Gate
     _guards: dict[weakref.ref[Guard], None]
     _watch: Watch | None
@@ -138,8 +140,7 @@ class Flag:
         if not isinstance(required, bool):
             raise ConfigError(f"Flag({name!r}, required={required!r}): give True or False")
         check_errors(name, "failures", failures)
-        if ignore is not None and (isinstance(ignore, (type, tuple)) or not callable(ignore)):
-            check_errors(name, "ignore", ignore)
+        check_ignore(name, ignore)
         self = super().__new__(cls)
         self.name = name
         self.sla = sla
@@ -156,7 +157,7 @@ class Flag:
         self.skipped = None
         self._gate = UNBOUND
         self._guards = {}
-        self._watch = self._tier = self._seen = self._shared = None
+        self._watch = self._tier = self._seen = self._shared = self._awaitable = None
         return _declare(self)  # type: ignore[return-value] # nobody makes subclasses
 
     # ------------------------------------------------------------------ for applications
@@ -234,6 +235,14 @@ class Flag:
                 self._shared = weakref.WeakValueDictionary()
             return self._shared.setdefault(rung, bound)
         return bound
+
+    def note_awaitable(self, fn: Callable[..., Any]) -> None:
+        """Remember for the next application of a decorator that a function returns awaitables."""
+        self._awaitable = {*(self._awaitable or ()), code_of(fn)}
+
+    def returns_awaitables(self, fn: Callable[..., Any]) -> bool:
+        """Return whether functions of the same code were seen to return awaitables."""
+        return self._awaitable is not None and code_of(fn) in self._awaitable
 
     def guarded_by(self, guard: Guard) -> None:
         """Add a guarded function; it is held by its wrapper alone."""

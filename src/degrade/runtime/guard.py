@@ -29,7 +29,13 @@ from degrade.fallback.keys import Key
 from degrade.fallback.snapshots import BoundSnapshot
 from degrade.interrupts import is_interrupt, raise_as_it_is
 from degrade.runtime.attempt import Attempt
-from degrade.runtime.awaitables import FIRST_RESULTS, guard_awaiting, is_awaitable
+from degrade.runtime.awaitables import (
+    FIRST_RESULTS,
+    give_awaitable,
+    guard_awaiting,
+    is_awaitable,
+    is_awaited,
+)
 from degrade.runtime.call_site import CallSite
 from degrade.runtime.drive import RAISE, Result, Step, Steps, adrive, drive
 from degrade.runtime.gate import UNBOUND
@@ -123,15 +129,21 @@ class Guard:
 
     def call(self, args: Arguments, kwargs: Keywords) -> Any:
         """Answer a call of a function that the wrapper did not answer itself."""
-        if self.awaits_result:
+        if self.awaits_result or self._is_first_awaited():
             return self._call_awaitable(args, kwargs)
         return drive(self._call(args, kwargs))
+
+    def _is_first_awaited(self) -> bool:
+        """Whether no result was seen yet, and the code that calls awaits the one of this call."""
+        asks = self.forget_awaitables is not None and not self._results
+        return asks and is_awaited(sys._getframe(3))  # noqa: SLF001 - above are call and wrapper
 
     def is_awaitable(self, result: Any) -> bool:
         """Return whether a result of a plain function is awaitable, and learn from it."""
         if is_awaitable(result):
             self.awaits_result = self.ladder.awaits = True
             self.site.is_direct = False
+            self.flag.note_awaitable(self.fn)
             return True
         self._results += 1
         if self._results >= FIRST_RESULTS and self.forget_awaitables and not self.awaits_result:
@@ -146,7 +158,10 @@ class Guard:
 
     def broke(self, start: float, pending: Pending, args: Arguments, kwargs: Keywords) -> Any:
         """Record the exception of a call; return an answer of the ladder, or `RAISE`."""
-        return drive(self._broke(self._pending(start, pending), pending[0], args, kwargs))
+        answer = drive(self._broke(self._pending(start, pending), pending[0], args, kwargs))
+        if answer is not RAISE and self._is_first_awaited():
+            return give_awaitable(answer)
+        return answer
 
     def rejected(
         self, start: float, pending: Pending, result: Any, args: Arguments, kwargs: Keywords
@@ -211,12 +226,16 @@ class Guard:
 
     def _call_awaitable(self, args: Arguments, kwargs: Keywords) -> Any:
         """Call a function that returns awaitables; what it raises by itself is raised by awaiting."""
-        route = self.flag.admit(self.bound())
+        watch = self.bound()
         made, do = None, partial(self.fn, *args, **kwargs)
+        route = self.flag.admit(watch)
         if route is not SERVE:
             try:
                 made = do()
-            except Exception as error:  # noqa: BLE001 - awaiting it says what it means
+            except BaseException as error:  # awaiting it says what it means
+                if self.flag.outcome(error) is Outcome.ABANDONED:
+                    self.flag.leave(watch, route)
+                    raise
                 do = partial(raise_as_it_is, error)
             else:
                 do = partial(_give, made)

@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from enum import Enum
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from degrade.core.words import RungKind
 from degrade.errors import ConfigError, UsageError
@@ -194,11 +195,19 @@ def who() -> Subject:
     return (_context.get() or OUTSIDE).who
 
 
+class _Inherit(Enum):
+    INHERIT = "inherit"
+
+
+_INHERIT: Final = _Inherit.INHERIT
+
+
 class Request(_Around):
     """A request in progress: `with degrade.request(subject="user-42") as current:`.
 
     Args:
-        subject: Who asks. It makes the dial stick to a user and keeps snapshots apart.
+        subject: Who asks. It makes the dial stick to a user and keeps snapshots apart. Without
+            one, the subject is that of the request around it.
 
     Raises:
         ConfigError: The subject is no text (code `bad-subject`).
@@ -210,11 +219,16 @@ class Request(_Around):
         request, as far as snapshots are concerned.
     """
 
-    __slots__ = ("note", "subject", "who")
+    __slots__ = ("_first", "_inherits", "_serves_two", "note", "subject", "who")
 
-    def __init__(self, subject: str | None = None) -> None:
+    def __init__(self, subject: str | Literal[_Inherit.INHERIT] | None = _INHERIT) -> None:
         super().__init__(None)
-        if subject is not None and type(subject) is not str:
+        self._inherits = subject is _INHERIT
+        self._first: str | None = None
+        self._serves_two = False
+        if subject is _INHERIT:
+            subject = None
+        elif subject is not None and type(subject) is not str:
             _check_subject("request", subject)
         self.subject = subject
         self.who: Subject = None
@@ -233,7 +247,10 @@ class Request(_Around):
             self._name(subject)
 
     def _name(self, subject: str | None) -> None:
-        self.who = subject
+        if subject is not None:
+            self._first = self._first or subject
+            self._serves_two = self._serves_two or subject != self._first
+        self.who = UNKNOWN if self._serves_two else subject
         if subject is None:
             return
         OUTSIDE.who = UNKNOWN
@@ -253,7 +270,10 @@ class Request(_Around):
         around = self.around = _context.get()
         if around is not None:
             self.note = _both(self.notes.append, around.note)
-        self._name(self.subject)
+        if self._inherits and around is not None:
+            self.subject, self.who = around.subject, around.who
+        else:
+            self._name(self.subject)
         self._token = _context.set(self)
         return self
 
@@ -289,15 +309,16 @@ def _check_subject(what: str, subject: object) -> None:
         )
 
 
-def request(subject: str | None = None) -> Request:
+def request(subject: str | Literal[_Inherit.INHERIT] | None = _INHERIT) -> Request:
     """Open a request: `with degrade.request(subject="user-42"):`.
 
     Inside it `degrade.served()` collects every degraded answer, the dial of a flag sticks to the
     subject, and snapshots of different subjects are kept apart. An inner request has its own
-    subject and its own answers, which also belong to the one around it.
+    answers, which also belong to the one around it.
 
     Args:
-        subject: Who asks: a user id, a tenant; None for an anonymous request.
+        subject: Who asks: a user id, a tenant; None for an anonymous request. By default the
+            subject of the request around it; without one around it is anonymous.
 
     Raises:
         ConfigError: The subject is no text (code `bad-subject`).
@@ -328,6 +349,8 @@ def identify(subject: str | None) -> None:
 
     Guarantees:
         Calls that begin afterwards have this subject, wherever the request's context reaches.
+        Once a request was given two different subjects, maybe by two tasks at once, no call in it
+        keeps a snapshot or is served one.
         What was answered or captured before keeps the subject of then; a result that is being
         computed meanwhile is not captured.
 

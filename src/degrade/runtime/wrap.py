@@ -359,23 +359,28 @@ def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..
     guard.site.place(guarded.__code__, *_lines_of(source))
     if plan.learns:
         source = _source(bare, plan._replace(learns=False))
-        guard.forget_awaitables = functools.partial(_relearn, weakref.ref(guarded), source)
+        code = _wrapper_code(source)  # compiled now: an interrupt could keep each call from it
+        guard.forget_awaitables = functools.partial(
+            _relearn, weakref.ref(guarded), code, *_lines_of(source)
+        )
     functools.update_wrapper(guarded, guard.fn)
     return guarded
 
 
-def _relearn(wrapper: weakref.ref[FunctionType], source: str, guard: Guard) -> None:
+def _wrapper_code(source: str) -> CodeType:
+    """Return the code of the wrapper that a factory makes."""
+    found = (each for each in _factory(source).co_consts if isinstance(each, CodeType))
+    return next(code for code in found if code.co_name == f"{_PREFIX}guarded")
+
+
+def _relearn(
+    wrapper: weakref.ref[FunctionType], code: CodeType, call_line: int, end_line: int, guard: Guard
+) -> None:
     """Give a wrapper the code without the questions that the first results have answered."""
     guarded = wrapper()
-    if guarded is None:
-        return
-    code = next(
-        const
-        for const in _factory(source).co_consts
-        if isinstance(const, CodeType) and const.co_name == f"{_PREFIX}guarded"
-    )
-    guarded.__code__ = code
-    guard.site.place(code, *_lines_of(source))
+    if guarded is not None:
+        guarded.__code__ = code
+        guard.site.place(code, call_line, end_line)
 
 
 def _globals_of(fn: Callable[..., Any]) -> dict[str, Any]:

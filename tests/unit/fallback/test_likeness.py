@@ -95,3 +95,9 @@ def test_another_kind_of_container_stands_for_it_only_when_the_annotation_decide
 ):
     assert alike(one, other, exact=False)
     assert not alike(one, other, exact=True)
+
+
+def test_a_deque_with_another_bound_is_another():
+    assert alike(deque([1, 2]), deque([1, 2]), exact=True)
+    assert alike(deque([1], maxlen=3), deque([1], maxlen=3), exact=True)
+    assert not alike(deque([1], maxlen=3), deque([1]), exact=True)

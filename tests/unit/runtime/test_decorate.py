@@ -289,3 +289,12 @@ def test_an_annotation_names_a_class_of_the_class_body_or_of_the_function_around
     runtime.tick()
     raised.append(OSError())
     assert getattr(owner(), method)("x") == expected
+
+
+@pytest.mark.parametrize("what", ["accept", "ignore"])
+def test_a_predicate_that_would_have_to_be_awaited_is_refused(what: str):
+    async def judge(_: object) -> bool:
+        return True
+
+    with pytest.raises(ConfigError, match="plain function"):
+        degradable("judged", **{what: judge})(lambda: 1)

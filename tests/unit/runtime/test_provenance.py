@@ -472,9 +472,10 @@ def test_identify_names_the_open_request():
             assert subject() == who() == "ana"
         assert outer.subject == scope.subject == "ana"
         identify("ben")
-        assert subject() == who() == "ben", "the last one counts"
+        assert subject() == "ben", "the last one counts"
+        assert who() is UNKNOWN, "both may be served at once"
         identify(None)
-        assert subject() is who() is None
+        assert subject() is None
     assert subject() is None
 
 
@@ -741,3 +742,27 @@ def test_each_runtime_begins_without_names(clock: ManualClock):
             name_somebody()
         assert who() is None
     assert who() is UNKNOWN
+
+
+def test_an_inner_request_keeps_the_subject_unless_it_is_given_one():
+    with degrade.request(subject="ana"):
+        with degrade.request() as inner:
+            assert (inner.subject, subject()) == ("ana", "ana")
+        with degrade.request(subject=None) as anonymous:
+            assert (anonymous.subject, subject()) == (None, None)
+        with degrade.request(subject="ben"):
+            assert subject() == "ben"
+    with degrade.request() as alone:
+        assert alone.subject is None
+
+
+def test_a_request_that_is_given_two_subjects_keeps_no_snapshots():
+    with degrade.request() as current:
+        degrade.identify("ana")
+        degrade.identify("ana")
+        assert current.who == "ana"
+        degrade.identify("ben")
+        assert (current.subject, current.who) == ("ben", UNKNOWN)
+        for name in (None, "ben", "ana"):
+            degrade.identify(name)
+            assert current.who is UNKNOWN

@@ -22,6 +22,7 @@ import typer.testing
 import wrapt
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from func_timeout import FunctionTimedOut
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ from degrade import (
     simplified,
     snapshot,
 )
+from degrade.control import Control
 from tests.unit.runtime.doing import Boom, classes_of, outcomes_of
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -508,6 +510,58 @@ def test_what_the_plain_part_raises_comes_from_the_ladder_or_from_awaiting(runti
     assert outcomes_of(runtime, "f") == outcomes_of(runtime, "g") == {"failure": 1}
 
 
+@pytest.mark.parametrize("trouble", ["a hold", "it raises at once"])
+def test_before_any_result_was_seen_the_caller_that_awaits_gets_an_awaitable(
+    runtime: Runtime, trouble: str
+):
+    @degradable("f", fallback=default("FALLBACK"))
+    def fn(what: object) -> Any:
+        if trouble != "a hold":
+            raise Boom
+        return fetch(what)
+
+    if trouble == "a hold":
+        Control(runtime.store, actor="me").hold("f", "degraded", for_=None, reason="load")
+        runtime.refresh()
+
+    async def main() -> None:
+        for _ in range(3):
+            assert await fn("x") == "FALLBACK"
+        if trouble != "a hold":
+            assert fn("x") == "FALLBACK"  # here nothing says that it is awaited
+
+    asyncio.run(main())
+
+
+def test_a_decorator_that_is_applied_anew_remembers_that_results_are_awaited(runtime: Runtime):
+    decorate = degradable("f", sla=SLA(errors="5%"), fallback=default("FALLBACK"))
+
+    async def main() -> None:
+        for what in ["x"] * 3 + ["broken"] * 20:
+            answer = await decorate(functools.partial(Client().get))(what)
+            assert answer == ("got x" if what == "x" else "FALLBACK")
+            runtime.tick()
+        assert flag("f").degraded
+        waiting = decorate(functools.partial(Client().get))("x")  # not awaited at once
+        assert await waiting == "FALLBACK"
+
+    asyncio.run(main())
+
+
+def test_a_timeout_that_is_no_exception_of_the_plain_part_is_answered(runtime: Runtime):
+    def fn(what: object) -> Awaitable[str]:
+        raise FunctionTimedOut
+
+    guarded = degradable("f", sla=SLA(errors="5%"), fallback=default("FALLBACK"))(fn)
+
+    async def main() -> None:
+        assert await guarded("x") == "FALLBACK"
+
+    asyncio.run(main())
+    runtime.tick()
+    assert outcomes_of(runtime, "f") == {"timeout": 1}
+
+
 def test_an_annotation_tells_an_awaitable_when_decorating():
     async def cheaper(what: object) -> str:
         return "cheaper"
@@ -614,8 +668,6 @@ def test_a_refusal_in_a_rung_ends_the_ladder_and_reaches_the_caller(
     )
     guarded = decorate(adocs if awaits else docs)
     if after == "a hold":
-        from degrade.control import Control
-
         Control(runtime.store, actor="me").hold("docs", "degraded", for_=None, reason="load")
         runtime.refresh()
     for _ in range(2):
@@ -680,8 +732,6 @@ def test_the_exception_is_the_callers_own(error: Exception, threads: Any, awaits
 
 
 def test_without_a_rung_that_can_serve_a_refused_call_is_unavailable(runtime: Runtime):
-    from degrade.control import Control
-
     guarded = degradable("feed", fallback=[simplified(lambda: 1 / 0)])(lambda: 1)
     Control(runtime.store, actor="me").hold("feed", "off", for_=None, reason="wrong")
     runtime.refresh()
