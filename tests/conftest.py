@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from degrade.clock import ManualClock
-from degrade.runtime import flags, provenance, slot
+from degrade.runtime.calls import flag
+from degrade import context
+from degrade.runtime import current_runtime
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so a shell leaves it that starts the tests in the background, and the programs that the
@@ -38,21 +40,21 @@ def clock() -> ManualClock:
 @pytest.fixture(autouse=True)
 def forget_subjects() -> Iterator[None]:
     """Let no test depend on whether another one has opened a request with a subject."""
-    before, provenance.OUTSIDE.who = provenance.OUTSIDE.who, None
+    before, context.OUTSIDE.who = context.OUTSIDE.who, None
     yield
-    provenance.OUTSIDE.who = before
+    context.OUTSIDE.who = before
 
 
 @pytest.fixture
 def forget_flags() -> Iterator[None]:
     """Forget the flags that a test declares, and its runtime: names of other tests are not taken."""
-    before, runtime = dict(flags.registry.flags), slot.existing()
-    flags.registry.flags.clear()
+    before, runtime = dict(flag.registry.flags), current_runtime.existing()
+    flag.registry.flags.clear()
     yield
-    flags.registry.flags.clear()
-    flags.registry.flags.update(before)
-    if slot.existing() is not runtime:
-        slot.swap(runtime)
+    flag.registry.flags.clear()
+    flag.registry.flags.update(before)
+    if current_runtime.existing() is not runtime:
+        current_runtime.swap(runtime)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import degrade
 from benchmarks.fleet.noted import Noted
 from degrade.core.resolve import Resolved
-from degrade.runtime.watch import Watch
+from degrade.runtime.monitoring.flag_monitor import Watch
 
 FLAG = "bench.toggle"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.report import ROOT, missed_note
-from degrade.runtime.courier import BUSY_REPORT_S, FLEET_POLL_S
+from degrade.runtime.background.io_worker import BUSY_REPORT_S, FLEET_POLL_S
 
 PAGE = ROOT / "docs" / "explanation" / "fleet-size.md"
 RESULT = ROOT / "benchmarks" / "fleet" / "result.json"

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.ports import Blob, Change
 from degrade.settings import open_store
 

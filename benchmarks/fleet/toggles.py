@@ -31,13 +31,13 @@ from benchmarks.fleet.child import FLAG
 from benchmarks.fleet.noted import Noted
 from benchmarks.fleet.server import Child, children
 from degrade.core.records import Hold
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.ports import Change
-from degrade.stores.redis.address import parse
-from degrade.stores.redis.client import RedisLink
-from degrade.stores.redis.hints import parsed
+from degrade.stores.redis.transport.address import parse
+from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.state.hints import parsed
 from degrade.stores.redis.keys import Keys
-from degrade.stores.redis.link import Check, Command, Transacted
+from degrade.stores.redis.transport.base import Check, Command, Transacted
 from degrade.stores.redis.store import RedisStore
 
 TOGGLES = 2_000

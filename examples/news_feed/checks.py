@@ -23,7 +23,7 @@ from itertools import chain
 from statistics import fmean
 from typing import Final
 
-from degrade.core.words import CallClass
+from degrade.core.enums import CallClass
 from examples.news_feed.answers import DEGRADED, Answer, Kind, nearest_rank
 from examples.news_feed.judging import Judge, Run
 from examples.news_feed.script import ANALYTICS, RANKING, Fault, Phase, Ranker

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from degrade.core.words import Phase as FlagPhase
+from degrade.core.enums import Phase as FlagPhase
 from examples.news_feed.fleet import UNKNOWN, FlagState
 from examples.news_feed.processes import PYTHON, until
 from examples.news_feed.redis_server import RedisServer

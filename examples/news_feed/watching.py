@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.text import Text
 
-from degrade.core.words import Mode, Phase
+from degrade.core.enums import Mode, Phase
 from examples.news_feed.answers import DEGRADED, Answer, Kind, nearest_rank, parse
 from examples.news_feed.fleet import FlagState, Fleet, Seen
 from examples.news_feed.processes import Processes, ScriptError, until

@@ -22,10 +22,10 @@ from degrade.errors import (
     UnknownFlagError,
     UsageError,
 )
-from degrade.fallback.rungs import default, omit, simplified, snapshot
-from degrade.runtime.decorate import degradable
-from degrade.runtime.flags import Flag, flag
-from degrade.runtime.provenance import Served, identify, request, served
+from degrade.fallback.ladder import default, omit, simplified, snapshot
+from degrade.runtime.calls.decorator import degradable
+from degrade.runtime.calls.flag import Flag, flag
+from degrade.context import Served, identify, request, served
 from degrade.runtime.runtime import Runtime
 
 __all__ = (

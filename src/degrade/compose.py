@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from degrade.errors import DegradeError
 from degrade.runtime.runtime import Runtime, Threads
-from degrade.runtime.slot import compose_with, swap
-from degrade.stores.local import LocalHolds
+from degrade.runtime.current_runtime import compose_with, swap
+from degrade.stores.local_holds import LocalHolds
 
 if TYPE_CHECKING:
     from degrade.settings import Settings
@@ -82,7 +82,7 @@ def _composed(settings: Settings) -> Runtime:
     )
     saved = None
     if settings.state_file and store.fleet is not None:
-        from degrade.stores.saved import SavedState  # noqa: PLC0415 - only for a fleet
+        from degrade.stores.state_file import SavedState  # noqa: PLC0415 - only for a fleet
 
         saved = SavedState(settings.namespace, store.url, directory=settings.local)
     runtime = Runtime(

@@ -17,7 +17,7 @@ from degrade.core.records import (
     LevelOrder,
     Vote,
 )
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
+from degrade.core.enums import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.errors import CodecError, StoreError
 
 __all__ = (

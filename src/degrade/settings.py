@@ -151,7 +151,7 @@ def open_store(
 
     Args:
         url: `memory://`, `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or an
-            address of Redis: see `degrade.stores.redis.address`.
+            address of Redis: see `degrade.stores.redis.transport.address`.
         clock: Its wall time is the store's time; the system's when None.
         namespace: Which fleet.
         snapshots_key: Where the keys lie that sign snapshots in Redis; see `Settings`. The other
@@ -171,8 +171,8 @@ def open_store(
 
         return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace, create=create)
     if scheme in _REDIS:
-        from degrade.stores.redis.address import parse  # noqa: PLC0415 - only the store in use
-        from degrade.stores.redis.late import LateLink  # noqa: PLC0415 - only the store in use
+        from degrade.stores.redis.transport.address import parse  # noqa: PLC0415 - only the store in use
+        from degrade.stores.redis.transport.lazy import LateLink  # noqa: PLC0415 - only the store in use
         from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
 
         return RedisStore(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.client import RedisLink
+from degrade.stores.redis.transport.client import RedisLink
 from tests.servers.waiting import until
 
 SLACK_S = 0.25

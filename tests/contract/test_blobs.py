@@ -9,8 +9,8 @@ import pytest
 
 from degrade.errors import CodecError, StoreError
 from degrade.ports import Blob, PartlyStoredError
-from degrade.stores.redis.blobs import RedisBlobs
-from degrade.stores.redis.client import RedisLink, link_of
+from degrade.stores.redis.snapshots import RedisBlobs
+from degrade.stores.redis.transport.client import RedisLink, link_of
 from tests.servers.cluster import Cluster
 from tests.servers.proxy import silent_port
 from tests.servers.redis_server import RedisServer

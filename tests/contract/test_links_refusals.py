@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.client import link_of
+from degrade.stores.redis.transport.client import link_of
 from tests.contract.links import SLACK_S, Listener, took_s
 from tests.servers.waiting import until
 
@@ -130,7 +130,7 @@ def test_a_missing_right_is_told_and_costs_no_connection(as_user):
 
 
 def test_who_may_not_listen_is_told_once_and_waits_for_the_right(as_user, caplog, monkeypatch):
-    monkeypatch.setattr("degrade.stores.redis.channel._NOT_ALLOWED_S", 0.1)
+    monkeypatch.setattr("degrade.stores.redis.transport.subscriber._NOT_ALLOWED_S", 0.1)
     server, link = as_user("~*", *MINIMAL)
     refused = lambda: int(server.info("errorstats").get("errorstat_NOPERM", "=0").split("=")[1])  # noqa: E731 - short
     with caplog.at_level(logging.INFO, "degrade"):

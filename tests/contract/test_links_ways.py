@@ -8,8 +8,8 @@ import time
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.client import link_of
-from degrade.stores.redis.link import Check
+from degrade.stores.redis.transport.client import link_of
+from degrade.stores.redis.transport.base import Check
 from tests.contract.links import SLACK_S, Listener, took_s
 from tests.integration.children import run
 from tests.servers.certificates import make_certificates
@@ -324,7 +324,7 @@ def test_a_server_that_is_no_cluster_is_told(redis_server):
 # ---------------------------------------------------------------- forks
 
 TOLD = """
-from degrade.stores.redis.client import link_of
+from degrade.stores.redis.transport.client import link_of
 
 def sockets():
     import glob
@@ -351,7 +351,7 @@ def test_a_forked_child_lets_go_of_the_sentinel_too(shared_sentinel_trio, tmp_pa
 
 
 FORKED = """
-from degrade.stores.redis.client import link_of
+from degrade.stores.redis.transport.client import link_of
 
 def sockets():
     import glob
@@ -410,7 +410,7 @@ def test_a_forked_child_has_sockets_of_its_own(redis_server, tmp_path, locked):
 
 def test_a_process_that_ends_while_its_server_is_frozen_ends_at_once(redis_server, tmp_path):
     body = f"""
-from degrade.stores.redis.client import link_of
+from degrade.stores.redis.transport.client import link_of
 link = link_of({redis_server.url!r})
 heard = []
 threading.Thread(target=link.listen, args=("hint", heard.append, lambda: False), daemon=True).start()

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.fleet import page
-from degrade.runtime.courier import BUSY_REPORT_S, FLEET_POLL_S
+from degrade.runtime.background.io_worker import BUSY_REPORT_S, FLEET_POLL_S
 
 NOTE = "*Missed*: in this run it was over its budget by more than 10 %; nothing was left out."
 

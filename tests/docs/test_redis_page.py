@@ -19,12 +19,12 @@ from degrade.core.records import (
     Release,
     Vote,
 )
-from degrade.fallback.base import Target
-from degrade.fallback.codecs import Codec
-from degrade.fallback.rungs import snapshot
-from degrade.fallback.snapshots import BoundSnapshot
-from degrade.stores.redis.fields import INCARNATION, _Written
-from degrade.stores.redis.hints import MOST_BYTES, Hint, _Message, _versioned, parsed
+from degrade.fallback.rung import Target
+from degrade.fallback.snapshots.codec import Codec
+from degrade.fallback.ladder import snapshot
+from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
+from degrade.stores.redis.state.hash_codec import INCARNATION, _Written
+from degrade.stores.redis.state.hints import MOST_BYTES, Hint, _Message, _versioned, parsed
 from degrade.stores.redis.keys import Keys
 from tests.docs.pages import ROOT
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from degrade.runtime.outcomes import TABLE, Meaning
+from degrade.runtime.calls.outcomes import TABLE, Meaning
 from tests.docs.pages import ROOT
 
 POLICIES = ROOT / "docs" / "reference" / "policies.md"

@@ -17,7 +17,7 @@ LATE_S = 0.1
 STORM = """
 import asyncio, random
 from collections import Counter
-from degrade.core.words import Sharing
+from degrade.core.enums import Sharing
 from degrade.settings import open_store
 
 USERS = [f"u{number}" for number in range(300)]

@@ -20,7 +20,7 @@ PLANTED = (PASSWORD, "planted-token", "planted-subject", "planted-result", "plan
 
 PROGRAM = """
 import logging, random
-from degrade.core.words import Sharing
+from degrade.core.enums import Sharing
 from degrade.telemetry.prometheus import alone, scrape
 
 logging.basicConfig(level=logging.DEBUG, filename="everything.log")

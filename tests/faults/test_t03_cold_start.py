@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from degrade.core.records import ControlState, Hold
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.settings import open_store
-from degrade.stores.saved import Saved, SavedState
+from degrade.stores.state_file import Saved, SavedState
 from tests.faults.figures import Figures, shown
 from tests.integration.children import environment
 

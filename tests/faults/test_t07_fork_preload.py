@@ -144,7 +144,8 @@ def test_preloaded_workers_follow_a_flag_over_sockets_of_their_own(tmp_path, red
 
 
 LOCKED = """
-from degrade.runtime import flags, slot
+from degrade.runtime.calls import flag
+from degrade.runtime import current_runtime
 from tests.faults.recording import inodes_to
 
 PORTS = frozenset({int(sys.argv[1])})
@@ -152,7 +153,7 @@ feed = degradable("feed", fallback=[default("stale")])(lambda: "fresh")
 feed()
 until(lambda: len(inodes_to(PORTS)) == 2)
 store = current().store
-locks = [slot._slot.lock, flags.registry.lock, current()._lock, store._link._made._lock]
+locks = [current_runtime._slot.lock, flag.registry.lock, current()._lock, store._link._made._lock]
 # not those for which a fork waits, since they are held for a moment only
 
 def all_held():

@@ -18,8 +18,8 @@ import random
 from pathlib import Path
 from degrade.core.records import ControlState
 from degrade.errors import StoreError
-from degrade.stores.own_file import OwnFile
-from degrade.stores.saved import Saved, SavedState
+from degrade.stores.private_file import OwnFile
+from degrade.stores.state_file import Saved, SavedState
 from degrade.testing.store_records import hold
 
 file = SavedState("default", "redis://server", directory=Path.cwd())
@@ -87,9 +87,9 @@ DISK = """
 import logging, subprocess
 from pathlib import Path
 from degrade.clock import ManualClock
-from degrade.runtime.saver import SAVE_S
+from degrade.runtime.fleet.state_persistence import SAVE_S
 from degrade.stores.memory import MemoryStore
-from degrade.stores.saved import SavedState
+from degrade.stores.state_file import SavedState
 
 disk = Path.cwd() / "disk"
 disk.mkdir()

@@ -20,7 +20,7 @@ from degrade import Runtime, default, degradable, omit, snapshot
 from degrade.core.records import Hold
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import Change
-from degrade.runtime.provenance import subject
+from degrade.context import subject
 from degrade.stores.memory import MemoryStore
 from tests.integration.serving import serving
 from tests.servers.waiting import until

@@ -17,7 +17,7 @@ import trio
 import uvloop
 
 from degrade import Runtime, default, degradable, flag
-from degrade.core.words import Outcome
+from degrade.core.enums import Outcome
 from tests.unit.runtime.doing import stats_of
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from degrade.cli.exits import MEANINGS, Exit
+from degrade.cli.exit_codes import MEANINGS, Exit
 from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.ports import Change
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import draft
@@ -34,7 +34,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 MANY = """
 import json, os, sys
 from degrade.cli import main
-import degrade.cli.run, degrade.stores.sqlite
+import degrade.cli.dispatch, degrade.stores.sqlite
 codes = []
 for words in json.loads(sys.argv[1]):
     if not (child := os.fork()):

@@ -146,10 +146,11 @@ def test_no_lock_of_a_thread_of_the_parent_is_held_in_the_child(lock: str, tmp_p
     done = run(
         FEED
         + """
-from degrade.runtime import flags, slot
+from degrade.runtime.calls import flag
+from degrade.runtime import current_runtime
 locks = {
-    "runtime": lambda: current()._lock, "slot": lambda: slot._slot.lock,
-    "flags": lambda: flags.registry.lock, "tier": lambda: current().tier._lock,
+    "runtime": lambda: current()._lock, "slot": lambda: current_runtime._slot.lock,
+    "flags": lambda: flag.registry.lock, "tier": lambda: current().tier._lock,
     "store": lambda: current().store._lock,
 }
 held, go = threading.Event(), threading.Event()

@@ -28,8 +28,8 @@ from degrade import (
     snapshot,
 )
 from degrade.control import Control
-from degrade.core.words import Outcome
-from degrade.runtime.provenance import context
+from degrade.core.enums import Outcome
+from degrade.context import context
 
 pytestmark = [
     pytest.mark.real,

@@ -39,7 +39,7 @@ from aiohttp.test_utils import TestServer as AiohttpServer
 from celery.contrib.testing.worker import start_worker
 
 from degrade import SLA, Runtime, default, degradable
-from degrade.core.words import Outcome
+from degrade.core.enums import Outcome
 from tests.unit.runtime.doing import stats_of
 
 

@@ -14,7 +14,7 @@ from degrade.core.records import FlagInfo, Vote
 from degrade.errors import StoreError
 from degrade.ports import Blob
 from degrade.settings import open_store
-from degrade.stores.local import LocalHolds
+from degrade.stores.local_holds import LocalHolds
 from degrade.stores.redis.store import RedisStore
 from degrade.testing.store_records import change, draft, hold, report, standing
 from tests.servers.redis_server import RedisServer

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from degrade.core.records import ControlState, Hold
-from degrade.core.words import HoldMode
-from degrade.stores.saved import Saved, SavedState
+from degrade.core.enums import HoldMode
+from degrade.stores.state_file import Saved, SavedState
 from tests.integration.children import run
 
 pytestmark = [pytest.mark.real]
@@ -22,7 +22,7 @@ DEAD = """
 from pathlib import Path
 from degrade.errors import StoreError
 from degrade.stores.memory import MemoryStore
-from degrade.stores.saved import SavedState
+from degrade.stores.state_file import SavedState
 
 kind, = sys.argv[1:]
 
@@ -87,7 +87,7 @@ def test_a_store_that_is_away_delays_the_first_call_by_at_most_50_ms(kind: str, 
 LAST = """
 from pathlib import Path
 from degrade.stores.memory import MemoryStore
-from degrade.stores.saved import SavedState
+from degrade.stores.state_file import SavedState
 
 store = MemoryStore()
 file = SavedState("default", "redis://server", directory=Path.cwd())

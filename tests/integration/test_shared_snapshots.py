@@ -14,10 +14,13 @@ import pytest
 from degrade import Runtime, default, degradable, snapshot
 from degrade.clock import SystemClock
 from degrade.control import Control
-from degrade.core.words import Sharing
+from degrade.core.enums import Sharing
 from degrade.errors import StoreError
 from degrade.ports import Store
-from degrade.runtime import asker, flags, patience, slot
+from degrade.runtime.fleet import snapshot_fetcher
+from degrade.runtime.calls import flag
+from degrade.runtime.fleet import adaptive_timeout
+from degrade.runtime import current_runtime
 from degrade.settings import open_store
 from tests.integration.test_threads import classes_of, stats_of, together, until
 from tests.servers.redis_server import RedisServer
@@ -45,14 +48,14 @@ def rungs() -> list[Any]:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     monkeypatch.setattr(asker, "_IDLE_S", 0.02)
     until(lambda: askers() == 0)
-    before, runtime = dict(flags.registry.flags), slot.existing()
-    flags.registry.flags.clear()
+    before, runtime = dict(flag.registry.flags), current_runtime.existing()
+    flag.registry.flags.clear()
     shelf = Shelf()
     yield shelf
     shelf.going.set()
-    flags.registry.flags.clear()
-    flags.registry.flags.update(before)
-    slot.swap(runtime)
+    flag.registry.flags.clear()
+    flag.registry.flags.update(before)
+    current_runtime.swap(runtime)
 
 
 class Cold:
@@ -77,7 +80,7 @@ class Cold:
         Control(self.store, actor="ana").hold("feed", "degraded", for_=None, reason="drill")
         self.runtime = Runtime(self.store, snapshot_wait_s=wait_s)
         self.runtime.refresh()
-        slot.swap(self.runtime)
+        current_runtime.swap(self.runtime)
         self.runtime.adopt_all()
 
     @property
@@ -122,8 +125,8 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
                 waits.append(time.monotonic() - began)
 
         together(work, 16)
-        assert askers() <= asker.MOST_WORKERS
-        assert len(shelf.asked) <= 1 + patience.MOST_OPEN
+        assert askers() <= snapshot_fetcher.MOST_WORKERS
+        assert len(shelf.asked) <= 1 + adaptive_timeout.MOST_OPEN
         assert sum(wait_s > 0.015 for wait_s in waits) <= 2 * 16
         assert sorted(waits)[len(waits) // 2] < 0.01
         assert classes_of(cold.runtime, "feed") == {"degraded": 321}
@@ -183,7 +186,7 @@ def test_a_coroutine_never_blocks_its_loop_while_the_store_is_frozen(shelf: Shel
         took_s, lag_s = asyncio.run(serve_many(cold))
         assert took_s > LONG_S * 0.9, "nobody waited, so nothing was shown"
         assert lag_s < LONG_S / 2
-        assert askers() <= asker.MOST_WORKERS
+        assert askers() <= snapshot_fetcher.MOST_WORKERS
 
 
 def test_a_frozen_redis_blocks_no_loop_and_is_left_alone(shelf: Shelf, redis_server: RedisServer):
@@ -194,7 +197,7 @@ def test_a_frozen_redis_blocks_no_loop_and_is_left_alone(shelf: Shelf, redis_ser
         took_s, lag_s = asyncio.run(serve_many(cold))
         assert took_s > 0.25, "nobody waited, so nothing was shown"
         assert lag_s < LONG_S / 2
-        assert askers() <= asker.MOST_WORKERS
+        assert askers() <= snapshot_fetcher.MOST_WORKERS
         took_s, _ = asyncio.run(serve_many(cold))
         assert took_s < LONG_S / 2, "a server that hangs was asked again at once"
         redis_server.thaw()
@@ -252,7 +255,7 @@ def test_a_question_outlives_the_wait_for_it_and_is_no_error(shelf: Shelf):
         slow.going.set()
         until(lambda: cold.shared.get("hit") == 1)
         assert cold.fn("u1") == ["for u1"]
-        assert limits == [asker.ANSWER_S]
+        assert limits == [snapshot_fetcher.ANSWER_S]
         assert cold.runtime.troubles.counts["shared_snapshot"] == 0
 
 
@@ -374,7 +377,7 @@ def test_where_no_thread_can_be_started_nobody_asks(shelf: Shelf, monkeypatch: p
 
 def test_a_validator_that_exits_ends_no_worker(shelf: Shelf):
     with Cold(shelf) as cold:
-        rung = next(iter(flags.flag("feed").guards)).snapshot
+        rung = next(iter(flag.flag("feed").guards)).snapshot
         assert rung is not None
         received = type(rung).received
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from degrade.stores.apply import broken_links
+from degrade.stores.state_changes import broken_links
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import change, hold, standing
 

@@ -19,11 +19,11 @@ import degrade
 from degrade import SLA, Flag, Recovery, Runtime, default, degradable, flag, omit, snapshot
 from degrade.control import Control
 from degrade.core.records import Hold
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.errors import StoreError
 from degrade.ports import FlagStats
-from degrade.runtime import flags
-from degrade.stores.local import LocalHolds
+from degrade.runtime.calls import flag
+from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 from degrade.stores.sqlite import SQLiteStore
 from tests.integration.children import start
@@ -35,11 +35,11 @@ PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def forget_flags() -> Iterator[None]:
-    before = dict(flags.registry.flags)
-    flags.registry.flags.clear()
+    before = dict(flag.registry.flags)
+    flag.registry.flags.clear()
     yield
-    flags.registry.flags.clear()
-    flags.registry.flags.update(before)
+    flag.registry.flags.clear()
+    flag.registry.flags.update(before)
 
 
 @pytest.fixture
@@ -359,8 +359,8 @@ def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(run
     with runtime._lock:
         decorating.start()
         until(lambda: len(known.guards) == 1)
-        assert flags.registry.lock.acquire(timeout=2)
-        flags.registry.lock.release()
+        assert flag.registry.lock.acquire(timeout=2)
+        flag.registry.lock.release()
     decorating.join(PATIENCE_S)
     assert known.guards[0].watch is runtime._watches["feed"]
 

@@ -13,7 +13,7 @@ import pytest
 from func_timeout import FunctionTimedOut, func_timeout
 
 from degrade import SLA, Runtime, default, degradable, flag
-from degrade.core.words import Outcome
+from degrade.core.enums import Outcome
 from tests.unit.runtime.doing import stats_of
 
 

@@ -29,7 +29,7 @@ RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 # Library to the only places that may import it: a room, or one file of it.
 PYDANTIC_ROOMS = frozenset({"core", "ports", "fallback", "stores", "settings"})
 HOMES: dict[str, frozenset[str]] = {
-    "cachetools": frozenset({"fallback/memory.py"}),
+    "cachetools": frozenset({"fallback/snapshots/memory_tier.py"}),
     "prometheus_client": frozenset({"telemetry/prometheus.py"}),
     "pydantic": PYDANTIC_ROOMS,
     "pydantic_core": PYDANTIC_ROOMS,
@@ -38,7 +38,7 @@ HOMES: dict[str, frozenset[str]] = {
     "redis": frozenset({"stores/redis"}),
     "rich": frozenset({"cli"}),
     "typer": frozenset({"cli"}),
-    "typing_extensions": frozenset({"fallback/annotations.py"}),
+    "typing_extensions": frozenset({"fallback/snapshots/return_types.py"}),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade.core.agreement import Life, Standing, judged, lineage_of, merged
+from degrade.core.reconciliation import Life, Standing, judged, lineage_of, merged
 from degrade.core.records import ControlState, Release
 from degrade.testing.store_records import hold
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degrade.errors import CodecError
-from degrade.fallback.base import Target
-from degrade.fallback.codecs import Codec
+from degrade.fallback.rung import Target
+from degrade.fallback.snapshots.codec import Codec
 from tests.properties.strategies import typed_values
 
 KEY = "user_id='u1'; subject='ana'"

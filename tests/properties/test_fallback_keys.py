@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from degrade.fallback.base import Target
-from degrade.fallback.keys import KeyMaker
+from degrade.fallback.rung import Target
+from degrade.fallback.snapshots.keys import KeyMaker
 from tests.properties.strategies import arguments, subjects
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade.fallback.memory import UNDECODED, Capture, Entry, MemoryTier
+from degrade.fallback.snapshots.memory_tier import UNDECODED, Capture, Entry, MemoryTier
 
 MAX_BYTES = 4 * 1024 * 1024
 

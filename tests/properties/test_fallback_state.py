@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from degrade.errors import CodecError
-from degrade.fallback.base import Target
-from degrade.fallback.codecs import Codec
-from degrade.fallback.keys import KeyMaker
+from degrade.fallback.rung import Target
+from degrade.fallback.snapshots.codec import Codec
+from degrade.fallback.snapshots.keys import KeyMaker
 from tests.properties.strategies import look_alikes
 
 # Values of few classes with names that invite confusion, made and changed in every way there is.

@@ -32,10 +32,10 @@ from degrade import (
 )
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.core.words import Mode, Outcome, Phase
-from degrade.runtime import flags
-from degrade.runtime.recorder import Marked, Recorder, missing
-from degrade.runtime.tally import Tally
+from degrade.core.enums import Mode, Outcome, Phase
+from degrade.runtime.calls import flag
+from degrade.runtime.monitoring.call_recorder import Marked, Recorder, missing
+from degrade.runtime.monitoring.sla_counter import Tally
 
 times = st.integers(0, 12).map(float)
 
@@ -238,13 +238,13 @@ SUBJECTS = ["ana", "ben", None]
 
 @contextmanager
 def no_other_flags() -> Iterator[None]:
-    before = dict(flags.registry.flags)
-    flags.registry.flags.clear()
+    before = dict(flag.registry.flags)
+    flag.registry.flags.clear()
     try:
         yield
     finally:
-        flags.registry.flags.clear()
-        flags.registry.flags.update(before)
+        flag.registry.flags.clear()
+        flag.registry.flags.update(before)
 
 
 class GuardedLife(RuleBasedStateMachine):

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from degrade.core.machine import (
+from degrade.core.state_machine import (
     Breach,
     Calls,
     Cleared,
@@ -34,11 +34,11 @@ from degrade.core.machine import (
     step,
     wants_probe,
 )
-from degrade.core.permits import Permit, Permits, probe_limit
+from degrade.core.probe_permits import Permit, Permits, probe_limit
 from degrade.core.policy import Recovery
 from degrade.core.records import Hold, LevelOrder
 from degrade.core.resolve import Resolved, resolve
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.enums import HoldMode, Mode, Phase
 from tests.properties.strategies import draws, recoveries, shares
 
 HOUR_S = 3_600.0

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from degrade.core.permits import Permit, Permits
+from degrade.core.probe_permits import Permit, Permits
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade.core.quantiles import LogHistogram
+from degrade.core.histogram import LogHistogram
 
 # Most calls take milliseconds, a few are at an edge, and some take anything.
 durations_s = st.one_of(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from degrade.core.machine import (
+from degrade.core.state_machine import (
     Breach,
     FleetBreach,
     MachineState,

@@ -13,12 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from degrade.clock import ManualClock
 from degrade.errors import StoreError
-from degrade.fallback.base import Answer, Call, Target
-from degrade.fallback.budget import Account
-from degrade.fallback.memory import MemoryTier
-from degrade.fallback.rungs import snapshot
-from degrade.fallback.shared import MOST_QUEUED, SharedTier
-from degrade.fallback.snapshots import BoundSnapshot
+from degrade.fallback.rung import Answer, Call, Target
+from degrade.fallback.snapshots.capture_budget import Account
+from degrade.fallback.snapshots.memory_tier import MemoryTier
+from degrade.fallback.ladder import snapshot
+from degrade.fallback.snapshots.shared_tier import MOST_QUEUED, SharedTier
+from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
 from tests.shelf import Shelf
 
 PROCESSES = st.integers(0, 1)

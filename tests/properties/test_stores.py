@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from degrade.clock import ManualClock
 from degrade.core.records import Hold, LevelOrder
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.ports import Change, Store
-from degrade.stores.apply import broken_links
+from degrade.stores.state_changes import broken_links
 from degrade.stores.memory import MemoryStore
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import change, draft, hold, order

@@ -11,10 +11,10 @@ import random
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from degrade.core.permits import Permit
-from degrade.core.words import CallClass, Mode, Outcome, RungKind
-from degrade.runtime.recorder import Marked
-from degrade.runtime.watch import SERVE, Watch
+from degrade.core.probe_permits import Permit
+from degrade.core.enums import CallClass, Mode, Outcome, RungKind
+from degrade.runtime.monitoring.call_recorder import Marked
+from degrade.runtime.monitoring.flag_monitor import SERVE, Watch
 from tests.simulation.world import World
 
 __all__ = ("Calls", "Health")

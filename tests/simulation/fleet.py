@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from degrade import SLA, Recovery
-from degrade.core.words import Phase
-from degrade.runtime import flags, slot
-from degrade.runtime.flags import Flag
+from degrade.core.enums import Phase
+from degrade.runtime.calls import flag
+from degrade.runtime import current_runtime
+from degrade.runtime.calls.flag import Flag
 from tests.simulation.calls import Health
 from tests.simulation.faults import Faults
 from tests.simulation.network import Network
@@ -260,16 +261,16 @@ WELL = Health(failing=0.001)
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """Keep what a simulation declares and logs away from the rest of the process."""
-    runtime, declared = slot.swap(None), dict(flags.registry.flags)
+    runtime, declared = current_runtime.swap(None), dict(flag.registry.flags)
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(disabled)
-        flags.registry.flags.clear()
-        flags.registry.flags.update(declared)
-        slot.swap(runtime)
+        flag.registry.flags.clear()
+        flag.registry.flags.update(declared)
+        current_runtime.swap(runtime)
 
 
 def play(seed: int) -> Fleet:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from degrade.errors import StoreError
-from degrade.stores.redis.link import Check, Command, Transacted
+from degrade.stores.redis.transport.base import Check, Command, Transacted
 from tests.simulation.server import SimServer
 from tests.simulation.world import World
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from degrade.control import Control
-from degrade.core.words import HoldMode, Mode
+from degrade.core.enums import HoldMode, Mode
 from degrade.errors import DegradeError, StoreError
-from degrade.stores.local import LocalHolds
-from degrade.stores.redis.link import Command
+from degrade.stores.local_holds import LocalHolds
+from degrade.stores.redis.transport.base import Command
 from degrade.stores.redis.store import RedisStore
 from tests.simulation.network import Network
 from tests.simulation.process import NAMESPACE, Process

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from degrade.core.machine import Transition
-from degrade.core.words import Phase
-from degrade.runtime.watch import Watch
+from degrade.core.state_machine import Transition
+from degrade.core.enums import Phase
+from degrade.runtime.monitoring.flag_monitor import Watch
 from tests.simulation.world import World
 
 if TYPE_CHECKING:

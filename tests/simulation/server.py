@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from degrade.errors import StoreError
-from degrade.stores.redis.link import Check, Command, Transacted
+from degrade.stores.redis.transport.base import Check, Command, Transacted
 from tests.simulation.keyspace import Keyspace, Refused, words
 
 __all__ = ("Copy", "SimServer")

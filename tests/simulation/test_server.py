@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from degrade.errors import StoreError
-from degrade.stores.redis.address import parse
-from degrade.stores.redis.client import RedisLink
-from degrade.stores.redis.link import Check, Command, Transacted
+from degrade.stores.redis.transport.address import parse
+from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.transport.base import Check, Command, Transacted
 from tests.servers.redis_server import RedisServer
 from tests.simulation.server import SimServer
 

@@ -6,9 +6,9 @@ import pytest
 
 from degrade.control import Control
 from degrade.core.records import FlagInfo, FlagReport, InstanceReport
-from degrade.core.words import Mode, Phase
+from degrade.core.enums import Mode, Phase
 from degrade.errors import ConfigError, StoreError, UnknownFlagError
-from degrade.stores.local import LocalHolds
+from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 from degrade.testing.store_records import change, hold
 

@@ -13,7 +13,7 @@ import pytest
 from degrade import configure
 from degrade.clock import ManualClock
 from degrade.errors import ConfigError
-from degrade.runtime import slot
+from degrade.runtime import current_runtime
 from degrade.settings import Settings, load_settings, open_store
 
 NOBODY = 65_534
@@ -273,12 +273,12 @@ def test_a_store_without_a_tier_of_snapshots_needs_no_key():
 
 def test_configure_takes_the_key_to_the_store(monkeypatch):
     monkeypatch.setenv("SECRET", KEY)
-    before = slot.existing()
+    before = current_runtime.existing()
     runtime = configure(store="redis://host/0", snapshots_key="env:SECRET", threads="manual")
     try:
         assert runtime.store.blobs._keys == (KEY.encode(),)  # type: ignore[union-attr]
     finally:
-        slot.swap(before)
+        current_runtime.swap(before)
         runtime.close()
         runtime.store.close()
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from degrade.cli.entry import main
+from degrade.cli.main import main
 
 main()

@@ -11,16 +11,18 @@ from typing import Annotated
 
 import typer
 
-from degrade.cli import screen, told
-from degrade.cli.exits import Exit
+from degrade.cli import render_status
+
+from degrade.cli import render_results
+from degrade.cli.exit_codes import Exit
 from degrade.cli.layout import console, say
 from degrade.cli.output import Output
 from degrade.cli.session import Session
-from degrade.cli.text import clean, json_text
+from degrade.cli.terminal_text import clean, json_text
 from degrade.clock import SystemClock
 from degrade.control import Arrived, Control, Held, LevelOrdered, LevelReleased, Released
-from degrade.control.checks import checked_wait
-from degrade.control.looking import WAIT_S
+from degrade.control.validation import checked_wait
+from degrade.control.queries import WAIT_S
 from degrade.core.records import Event
 from degrade.errors import ConfigError, StoreError
 from degrade.settings import load_settings
@@ -128,7 +130,7 @@ def status(
     if as_json:
         print(json_text(found))
     else:
-        screen.show_status(found, console(), prefix=_prefix(ctx))
+        render_status.show_status(found, console(), prefix=_prefix(ctx))
 
 
 @app.command()
@@ -138,7 +140,7 @@ def why(ctx: typer.Context, flag: FlagArgument, *, as_json: Json = False) -> Non
     if as_json:
         print(json_text(found))
     else:
-        screen.show_why(found, console(), prefix=_prefix(ctx))
+        render_status.show_why(found, console(), prefix=_prefix(ctx))
 
 
 @app.command()
@@ -174,7 +176,7 @@ def hold(
         local=local,
     )
     if not as_json:
-        told.show_held(done, console(), prefix=_prefix(ctx), now=_now())
+        render_results.show_held(done, console(), prefix=_prefix(ctx), now=_now())
     end = ("--until-released",) if for_ is None else ("--for", for_)
     share = () if done.hold.dial == 1 else ("--dial", dial)
     again = ("hold", flag, done.hold.mode, *share, *end, "--reason", reason, "--local")
@@ -197,7 +199,7 @@ def extend(
     if as_json:
         print(json_text(done))
     else:
-        told.show_held(done, console(), prefix=_prefix(ctx), now=_now())
+        render_results.show_held(done, console(), prefix=_prefix(ctx), now=_now())
 
 
 @app.command()
@@ -217,7 +219,7 @@ def release(
     control = _control(ctx, local=local)
     done = control.release(flag, reason=reason, now=now, local=local)
     if not as_json:
-        told.show_released(done, console())
+        render_results.show_released(done, console())
     _finish(ctx, control, done, waits, as_json=as_json)
 
 
@@ -248,7 +250,7 @@ def level(
         control = _control(ctx)
         gone = control.release_level(reason=reason, now=now)
         if not as_json:
-            told.show_level_released(gone, console())
+            render_results.show_level_released(gone, console())
         _finish(ctx, control, gone, waits, as_json=as_json)
         return
     if order not in ("1", "2", "3"):
@@ -262,7 +264,7 @@ def level(
     control = _control(ctx)
     done = control.order_level(int(order), for_=end, reason=reason)
     if not as_json:
-        told.show_level(done, console(), prefix=_prefix(ctx), now=_now())
+        render_results.show_level(done, console(), prefix=_prefix(ctx), now=_now())
     _finish(ctx, control, done, waits, as_json=as_json)
 
 
@@ -320,7 +322,7 @@ def _print_event(event: Event, *, as_json: bool) -> None:
     if as_json:
         print(json_text(event, indent=None))
     else:
-        say(console(), screen.event_line(event, _now()), hang=14)
+        say(console(), render_status.event_line(event, _now()), hang=14)
     sys.stdout.flush()
 
 
@@ -359,7 +361,7 @@ def _finish(
     if as_json:
         print(json_text(replace(done, arrived=arrived)))
     elif arrived is not None:
-        told.show_arrived(arrived, console(), prefix=_prefix(ctx), local=local)
+        render_results.show_arrived(arrived, console(), prefix=_prefix(ctx), local=local)
     if arrived is not None and not arrived.enough:
         raise typer.Exit(Exit.NOT_ARRIVED)
 

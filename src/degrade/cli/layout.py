@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from degrade.cli.text import clean
+from degrade.cli.terminal_text import clean
 
 __all__ = ("console", "say", "show_table")
 

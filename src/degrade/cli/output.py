@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TextIO
 
-from degrade.cli.text import clean
+from degrade.cli.terminal_text import clean
 
 __all__ = ("Output", "take_streams")
 

@@ -8,7 +8,7 @@ from degrade.control import Control
 from degrade.errors import StoreError
 from degrade.ports import Store
 from degrade.settings import Settings, open_store
-from degrade.stores.local import LocalHolds
+from degrade.stores.local_holds import LocalHolds
 
 __all__ = ("Session",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from degrade.control.arrival import Arrived
+from degrade.control.propagation import Arrived
 from degrade.core.records import Hold, LevelOrder
 
 __all__ = ("Held", "LevelOrdered", "LevelReleased", "Released")

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from degrade.control.advice import Advice, advise
-from degrade.control.arrival import SILENT_S, Seen, seen
-from degrade.control.fleet import FleetView
+from degrade.control.propagation import SILENT_S, Seen, seen
+from degrade.control.fleet_votes import FleetView
 from degrade.core.records import (
     ControlState,
     Event,
@@ -22,7 +22,7 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.words import EVERYONE, HoldMode, Mode, Phase
+from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase
 
 __all__ = (
     "SILENT_S",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from degrade.core.words import Mode, RungKind
+from degrade.core.enums import Mode, RungKind
 
 __all__ = ("STATIC", "choose")
 

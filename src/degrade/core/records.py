@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.enums import HoldMode, Mode, Phase
 
 __all__ = (
     "ControlState",

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from degrade.integrations.caches import NOT_MODIFIED, Header
-from degrade.runtime.provenance import Served
+from degrade.context import Served
 
 __all__ = ("MOST_BYTES", "Header", "degraded", "mark")
 

@@ -2,9 +2,9 @@
 
 import logging
 
-from degrade.runtime import fork as _fork  # registers what a forked child does
+from degrade.runtime import fork_hooks as _fork  # registers what a forked child does
 from degrade.runtime.runtime import Runtime
-from degrade.runtime.slot import current
+from degrade.runtime.current_runtime import current
 
 __all__ = ("Runtime", "current")
 

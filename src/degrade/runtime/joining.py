@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from degrade.fallback.memory import Capture
+from degrade.fallback.snapshots.memory_tier import Capture
 
 if TYPE_CHECKING:
-    from degrade.runtime.asker import Asker
-    from degrade.runtime.courier import Courier
-    from degrade.runtime.listener import Listener
-    from degrade.runtime.member import Member
+    from degrade.runtime.fleet.snapshot_fetcher import Asker
+    from degrade.runtime.background.io_worker import Courier
+    from degrade.runtime.fleet.hint_listener import Listener
+    from degrade.runtime.fleet.membership import Member
     from degrade.runtime.runtime import Runtime
-    from degrade.runtime.saver import Saver
-    from degrade.stores.saved import SavedState
+    from degrade.runtime.fleet.state_persistence import Saver
+    from degrade.stores.state_file import SavedState
 
 __all__ = ("asker_for", "keep_for_all", "listener_for", "member_for", "saver_for")
 
@@ -24,7 +24,7 @@ def member_for(runtime: Runtime, rng: random.Random) -> Member | None:
     fleet = runtime.store.fleet
     if fleet is None:
         return None
-    from degrade.runtime.member import Member  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.membership import Member  # noqa: PLC0415 - see the module
 
     return Member(runtime, fleet, rng)
 
@@ -33,7 +33,7 @@ def listener_for(runtime: Runtime) -> Listener | None:
     """Return a listener that runs, if a thread can be started."""
     if runtime.member is None or runtime.threads != "background":
         return None
-    from degrade.runtime.listener import Listener  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.hint_listener import Listener  # noqa: PLC0415 - see the module
 
     listener = Listener(runtime, runtime.member.fleet)
     listener.try_start()
@@ -44,7 +44,7 @@ def asker_for(runtime: Runtime, wait_s: float) -> Asker | None:
     """Return what asks the tier that the fleet shares for snapshots."""
     if runtime.store.blobs is None:
         return None
-    from degrade.runtime.asker import asker_of  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.snapshot_fetcher import asker_of  # noqa: PLC0415 - see the module
 
     return asker_of(runtime, wait_s)
 
@@ -53,7 +53,7 @@ def saver_for(runtime: Runtime, saved: SavedState | None, rng: random.Random) ->
     """Return what keeps the last known state in a file."""
     if saved is None:
         return None
-    from degrade.runtime.saver import Saver  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.state_persistence import Saver  # noqa: PLC0415 - see the module
 
     return Saver(saved, runtime, rng)
 

@@ -17,17 +17,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
-from degrade.core.machine import Transition
-from degrade.core.words import EVERYONE
+from degrade.core.state_machine import Transition
+from degrade.core.enums import EVERYONE
 from degrade.errors import ConfigError, StoreError
-from degrade.fallback.memory import Capture, MemoryTier
+from degrade.fallback.snapshots.memory_tier import Capture, MemoryTier
 from degrade.ports import FlagStats, Store
-from degrade.runtime import slot
-from degrade.runtime.courier import Courier
-from degrade.runtime.figures import draft_of, report_of, stats_of
-from degrade.runtime.flags import Flag, declared
-from degrade.runtime.heartbeat import Heartbeat
-from degrade.runtime.inline import InlineTicker
+from degrade.runtime import current_runtime
+from degrade.runtime.background.io_worker import Courier
+from degrade.runtime.monitoring.flag_report import draft_of, report_of, stats_of
+from degrade.runtime.calls.flag import Flag, declared
+from degrade.runtime.background.heartbeat import Heartbeat
+from degrade.runtime.background.inline_ticker import InlineTicker
 from degrade.runtime.joining import (
     asker_for,
     keep_for_all,
@@ -35,20 +35,20 @@ from degrade.runtime.joining import (
     member_for,
     saver_for,
 )
-from degrade.runtime.orders import Orders
-from degrade.runtime.provenance import OUTSIDE
-from degrade.runtime.recoveries import followed
-from degrade.runtime.ticker import Ticker, yield_to_others
-from degrade.runtime.troubles import Troubles
-from degrade.runtime.watch import Watch
+from degrade.runtime.orders.current_orders import Orders
+from degrade.context import OUTSIDE
+from degrade.runtime.orders.apply_orders import followed
+from degrade.runtime.background.ticker import Ticker, yield_to_others
+from degrade.runtime.internal_errors import Troubles
+from degrade.runtime.monitoring.flag_monitor import Watch
 from degrade.stores.memory import MemoryStore
 from degrade.units import Duration, seconds
 
 if TYPE_CHECKING:
     from degrade.core.records import ControlState, FlagReport
-    from degrade.runtime.listener import Listener
-    from degrade.stores.local import LocalHolds
-    from degrade.stores.saved import SavedState
+    from degrade.runtime.fleet.hint_listener import Listener
+    from degrade.stores.local_holds import LocalHolds
+    from degrade.stores.state_file import SavedState
 
 __all__ = ("Runtime", "Threads")
 
@@ -432,7 +432,7 @@ class Runtime:
             self.heartbeat.goodbye()
 
     def __enter__(self) -> Self:
-        self._before = slot.enter(self)
+        self._before = current_runtime.enter(self)
         self._who_before, OUTSIDE.who = OUTSIDE.who, None  # tests that share a process are apart
         return self
 
@@ -442,7 +442,7 @@ class Runtime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        slot.leave(self, self._before)
+        current_runtime.leave(self, self._before)
         OUTSIDE.who = self._who_before
         self.close()
 

@@ -12,7 +12,7 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Change, Draft
-from degrade.stores.apply import (
+from degrade.stores.state_changes import (
     EVENT_CAP,
     Head,
     Written,
@@ -22,7 +22,7 @@ from degrade.stores.apply import (
     event_id,
     sequence,
 )
-from degrade.stores.forks import follow_forks
+from degrade.forks import follow_forks
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("MemoryStore",)

@@ -34,7 +34,7 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Change, Draft
-from degrade.stores.apply import (
+from degrade.stores.state_changes import (
     EVENT_CAP,
     Head,
     Written,
@@ -43,8 +43,8 @@ from degrade.stores.apply import (
     apply_sweep,
     sequence,
 )
-from degrade.stores.forks import follow_forks
-from degrade.stores.sqlite_file import (
+from degrade.forks import follow_forks
+from degrade.stores.sqlite_schema import (
     TO_CREATE,
     Damaged,
     alone,

@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from degrade.core.records import ControlState, Event
-from degrade.stores.apply import Head, Written, digest
-from degrade.stores.sqlite_file import Damaged
+from degrade.stores.state_changes import Head, Written, digest
+from degrade.stores.sqlite_schema import Damaged
 from degrade.stores.sqlite_state import Kept, body_of, state_of
 
 __all__ = (

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from degrade.core.agreement import (
+from degrade.core.reconciliation import (
     Life,
     Standing,
     change_id,
@@ -31,7 +31,7 @@ from degrade.core.agreement import (
 )
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 from degrade.ports import Draft
-from degrade.stores.apply import AUTOMATION, Head, Written, append_drafts
+from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts
 
 __all__ = ("Kept", "body_of", "filled", "is_lost", "next_life", "state_of", "with_change")
 
@@ -47,7 +47,7 @@ class Kept(ControlState):
 
     Attributes:
         lineage: Lives that this one continues, with the last epoch of each.
-        trail: Its newest changes, oldest first: see `degrade.core.agreement.change_id`.
+        trail: Its newest changes, oldest first: see `degrade.core.reconciliation.change_id`.
         unread: Field of the state to the records in it that this release cannot read, by name.
     """
 

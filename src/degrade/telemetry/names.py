@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
+from degrade.core.enums import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 
 __all__ = ("DURATION_BUCKETS_S", "LABELS", "METRICS", "Metric", "table")
 

@@ -29,7 +29,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from degrade.core.words import CallClass, Mode, Outcome, Phase, Sharing
+from degrade.core.enums import CallClass, Mode, Outcome, Phase, Sharing
 from degrade.ports import FlagStats, StatsSource
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
 

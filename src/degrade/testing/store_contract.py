@@ -18,10 +18,10 @@ import pytest
 
 from degrade.clock import Clock, ManualClock
 from degrade.core.records import Event, FlagInfo, Hold
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.errors import ConfigError, StoreError
 from degrade.ports import Store
-from degrade.stores.apply import broken_links
+from degrade.stores.state_changes import broken_links
 from degrade.testing.store_records import change, draft, hold, order, report, standing
 
 __all__ = ("MakeStore", "StoreContract")

@@ -13,7 +13,7 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.words import HoldMode, Mode, Phase
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.ports import Change, Draft, Keep
 
 __all__ = ("change", "draft", "hold", "order", "report", "standing")

@@ -16,7 +16,7 @@ import httpx
 
 from degrade import UnknownFlagError
 from degrade.control import Control
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.settings import open_store
 from tests.integration.children import environment
 from tests.servers.ports import free_port

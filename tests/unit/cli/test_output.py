@@ -8,7 +8,7 @@ import os
 import pytest
 
 from degrade.cli.output import Output
-from degrade.cli.text import clean
+from degrade.cli.terminal_text import clean
 
 
 class Full(io.StringIO):

@@ -8,10 +8,10 @@ import pytest
 
 from degrade.control import Control
 from degrade.core.records import FlagInfo, Hold
-from degrade.core.words import HoldMode
+from degrade.core.enums import HoldMode
 from degrade.errors import ConfigError
 from degrade.ports import Change
-from degrade.stores.local import LocalHolds
+from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 
 ORDERS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from degrade.core.machine import (
+from degrade.core.state_machine import (
     Breach,
     Calls,
     ClearWindow,
@@ -18,7 +18,7 @@ from degrade.core.machine import (
     step,
 )
 from degrade.core.policy import Recovery
-from degrade.core.words import Phase
+from degrade.core.enums import Phase
 
 
 class Driven:

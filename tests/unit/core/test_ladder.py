@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from degrade.core.ladder import STATIC, choose
-from degrade.core.words import Mode, RungKind
+from degrade.core.enums import Mode, RungKind
 
 SIMPLIFIED, SNAPSHOT = RungKind.SIMPLIFIED, RungKind.SNAPSHOT
 DEFAULT, OMIT = RungKind.DEFAULT, RungKind.OMIT

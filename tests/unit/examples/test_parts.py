@@ -8,7 +8,7 @@ import pytest
 
 from degrade import Flag, Runtime, Served, default, degradable
 from degrade.clock import ManualClock
-from degrade.core.words import Mode, Phase, RungKind
+from degrade.core.enums import Mode, Phase, RungKind
 from degrade.integrations.health import health
 from examples.news_feed.answers import Classifier, Kind, Says, nearest_rank, read_headers
 from examples.news_feed.demo import busy, busy_times

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from degrade.core.words import Mode, Phase, RungKind
+from degrade.core.enums import Mode, Phase, RungKind
 from degrade.ports import FlagStats
 
 STEADY = FlagStats(

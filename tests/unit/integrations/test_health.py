@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade.core.words import Mode, Phase, RungKind
+from degrade.core.enums import Mode, Phase, RungKind
 from degrade.integrations.health import MAX_LISTED, health
 from tests.unit.integrations.figures import Figures, flag
 

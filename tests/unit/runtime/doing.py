@@ -9,7 +9,7 @@ from typing import Any
 from degrade import Runtime
 from degrade.clock import ManualClock
 from degrade.ports import FlagStats
-from degrade.runtime.watch import Watch
+from degrade.runtime.monitoring.flag_monitor import Watch
 
 
 class Boom(Exception):

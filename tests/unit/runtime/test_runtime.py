@@ -13,7 +13,7 @@ from degrade.clock import ManualClock
 from degrade.control import Control
 from degrade.core.records import ControlState
 from degrade.ports import StatsSource
-from degrade.runtime import slot
+from degrade.runtime import current_runtime
 from degrade.stores.memory import MemoryStore
 from tests.unit.runtime.doing import (
     Boom,
@@ -315,10 +315,10 @@ def test_a_runtime_says_what_it_is(runtime: Runtime):
 
 
 def test_without_a_composer_the_runtime_is_asked_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slot._slot, "composer", None)
-    assert slot.existing() is None
+    monkeypatch.setattr(current_runtime._slot, "composer", None)
+    assert current_runtime.existing() is None
     with pytest.raises(ConfigError, match=r"degrade\.configure"):
-        slot.current()
+        current_runtime.current()
 
 
 def test_a_bug_in_one_tick_does_not_stop_the_next(runtime: Runtime, clock: ManualClock):

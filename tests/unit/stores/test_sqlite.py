@@ -14,7 +14,8 @@ import pytest
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState, FlagInfo
 from degrade.errors import StoreError
-from degrade.stores import sqlite_file, sqlite_rows
+from degrade.stores import sqlite_rows
+from degrade.stores import sqlite_schema
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import change, draft, hold, order, report, standing
 
@@ -335,7 +336,7 @@ def test_one_that_was_overtaken_by_another_leaves_its_file_alone(
     def late(path, *, within_s):
         monkeypatch.undo()
         first.append(other.read())
-        with sqlite_file.alone(path, within_s=within_s) as locked:
+        with sqlite_schema.alone(path, within_s=within_s) as locked:
             yield locked
 
     monkeypatch.setattr("degrade.stores.sqlite.alone", late)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from degrade import Runtime, default, degradable, simplified
 from degrade.clock import ManualClock
-from degrade.fallback.snapshots import SKIP_REASONS
+from degrade.fallback.snapshots.snapshot_rung import SKIP_REASONS
 from degrade.telemetry.names import DURATION_BUCKETS_S, LABELS, METRICS, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from degrade import Runtime, default, degradable
-from degrade.core.words import CallClass, Mode, Outcome, Phase, RungKind, Sharing
+from degrade.core.enums import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.ports import FlagStats
 from degrade.runtime import current as current_runtime
 from degrade.telemetry.names import DURATION_BUCKETS_S, METRICS
