@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from degrade.clock import ManualClock
-from degrade.runtime.calls import flag
 from degrade import context
+from degrade.clock import ManualClock
 from degrade.runtime import current_runtime
+from degrade.runtime.calls.registry import registry
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so a shell leaves it that starts the tests in the background, and the programs that the
@@ -48,11 +48,11 @@ def forget_subjects() -> Iterator[None]:
 @pytest.fixture
 def forget_flags() -> Iterator[None]:
     """Forget the flags that a test declares, and its runtime: names of other tests are not taken."""
-    before, runtime = dict(flag.registry.flags), current_runtime.existing()
-    flag.registry.flags.clear()
+    before, runtime = dict(registry.flags), current_runtime.existing()
+    registry.flags.clear()
     yield
-    flag.registry.flags.clear()
-    flag.registry.flags.update(before)
+    registry.flags.clear()
+    registry.flags.update(before)
     if current_runtime.existing() is not runtime:
         current_runtime.swap(runtime)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
 from degrade.core.enums import HoldMode, Mode, Phase
+from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
 from degrade.ports import Blob, Change
 from degrade.settings import open_store
 

@@ -30,15 +30,15 @@ import redis
 from benchmarks.fleet.child import FLAG
 from benchmarks.fleet.noted import Noted
 from benchmarks.fleet.server import Child, children
-from degrade.core.records import Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import Hold
 from degrade.ports import Change
-from degrade.stores.redis.transport.address import parse
-from degrade.stores.redis.transport.client import RedisLink
-from degrade.stores.redis.state.hints import parsed
 from degrade.stores.redis.keys import Keys
-from degrade.stores.redis.transport.base import Check, Command, Transacted
+from degrade.stores.redis.state.hints import parsed
 from degrade.stores.redis.store import RedisStore
+from degrade.stores.redis.transport.address import parse
+from degrade.stores.redis.transport.base import Check, Command, Transacted
+from degrade.stores.redis.transport.client import RedisLink
 
 TOGGLES = 2_000
 EVERY_S = 0.01

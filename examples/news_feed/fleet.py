@@ -12,8 +12,8 @@ from typing import Any, Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from degrade.core.records import Event
 from degrade.core.enums import Mode, Phase
+from degrade.core.records import Event
 from degrade.ports import Store
 
 _ORDERS: Final = ("hold", "released", "level", "level_released")

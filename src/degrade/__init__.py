@@ -13,6 +13,7 @@ def ranked_feed(user_id: str) -> list[str]: ...
 from typing import TYPE_CHECKING
 
 from degrade.compose import configure
+from degrade.context import Served, identify, request, served
 from degrade.core.policy import SLA, Recovery
 from degrade.errors import (
     ConfigError,
@@ -25,7 +26,6 @@ from degrade.errors import (
 from degrade.fallback.ladder import default, omit, simplified, snapshot
 from degrade.runtime.calls.decorator import degradable
 from degrade.runtime.calls.flag import Flag, flag
-from degrade.context import Served, identify, request, served
 from degrade.runtime.runtime import Runtime
 
 __all__ = (

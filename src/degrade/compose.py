@@ -8,8 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from degrade.errors import DegradeError
-from degrade.runtime.runtime import Runtime, Threads
 from degrade.runtime.current_runtime import compose_with, swap
+from degrade.runtime.runtime import Runtime, Threads
 from degrade.stores.local_holds import LocalHolds
 
 if TYPE_CHECKING:

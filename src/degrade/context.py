@@ -27,7 +27,6 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from degrade.core.enums import RungKind
 from degrade.errors import ConfigError, UsageError
-from degrade.fallback.rung import UNKNOWN, Subject
 
 __all__ = (
     "OUTSIDE",
@@ -47,6 +46,16 @@ __all__ = (
 
 MOST_NOTES: Final = 1_000
 """Notes kept of one request, the newest: it may last for days, as a worker's loop does."""
+
+
+class _Unknown(Enum):
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = _Unknown.UNKNOWN
+"""The subject of a call that may serve anybody: only snapshots of everyone are for it."""
+
+Subject = str | Literal[_Unknown.UNKNOWN] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

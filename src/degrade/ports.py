@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from degrade.core.enums import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.core.records import (
     ControlState,
     Event,
@@ -17,7 +18,6 @@ from degrade.core.records import (
     LevelOrder,
     Vote,
 )
-from degrade.core.enums import CallClass, Mode, Outcome, Phase, RungKind, Sharing
 from degrade.errors import CodecError, StoreError
 
 __all__ = (

@@ -171,9 +171,9 @@ def open_store(
 
         return SQLiteStore(sqlite_path(url), clock=clock, namespace=namespace, create=create)
     if scheme in _REDIS:
+        from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
         from degrade.stores.redis.transport.address import parse  # noqa: PLC0415 - only the store in use
         from degrade.stores.redis.transport.lazy import LateLink  # noqa: PLC0415 - only the store in use
-        from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
 
         return RedisStore(
             LateLink(parse(url)), clock=clock, server_time=clock is None, namespace=namespace,

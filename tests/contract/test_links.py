@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.transport.client import RedisLink, link_of
 from degrade.stores.redis.transport.base import Check
+from degrade.stores.redis.transport.client import RedisLink, link_of
 from tests.contract.links import SLACK_S, Listener, took_s
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until

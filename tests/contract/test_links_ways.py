@@ -8,8 +8,8 @@ import time
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.transport.client import link_of
 from degrade.stores.redis.transport.base import Check
+from degrade.stores.redis.transport.client import link_of
 from tests.contract.links import SLACK_S, Listener, took_s
 from tests.integration.children import run
 from tests.servers.certificates import make_certificates

@@ -8,9 +8,9 @@ import pytest
 
 from degrade.clock import Clock
 from degrade.stores.memory import MemoryStore
+from degrade.stores.redis.store import RedisStore
 from degrade.stores.redis.transport.address import parse
 from degrade.stores.redis.transport.client import RedisLink
-from degrade.stores.redis.store import RedisStore
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing import MakeStore, StoreContract
 from tests.servers.fixtures import Servers

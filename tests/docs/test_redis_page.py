@@ -19,13 +19,13 @@ from degrade.core.records import (
     Release,
     Vote,
 )
+from degrade.fallback.ladder import snapshot
 from degrade.fallback.rung import Target
 from degrade.fallback.snapshots.codec import Codec
-from degrade.fallback.ladder import snapshot
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
+from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.state.hash_codec import INCARNATION, _Written
 from degrade.stores.redis.state.hints import MOST_BYTES, Hint, _Message, _versioned, parsed
-from degrade.stores.redis.keys import Keys
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "redis.md").read_text("utf-8")

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from degrade.core.records import ControlState, Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import ControlState, Hold
 from degrade.settings import open_store
 from degrade.stores.state_file import Saved, SavedState
 from tests.faults.figures import Figures, shown

@@ -144,7 +144,7 @@ def test_preloaded_workers_follow_a_flag_over_sockets_of_their_own(tmp_path, red
 
 
 LOCKED = """
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.runtime import current_runtime
 from tests.faults.recording import inodes_to
 
@@ -153,7 +153,7 @@ feed = degradable("feed", fallback=[default("stale")])(lambda: "fresh")
 feed()
 until(lambda: len(inodes_to(PORTS)) == 2)
 store = current().store
-locks = [current_runtime._slot.lock, flag.registry.lock, current()._lock, store._link._made._lock]
+locks = [current_runtime._slot.lock, registry.lock, current()._lock, store._link._made._lock]
 # not those for which a fork waits, since they are held for a moment only
 
 def all_held():

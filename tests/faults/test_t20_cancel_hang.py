@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from degrade import SLA, Flag, Recovery, Runtime, default, degradable
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.settings import open_store
 from tests.servers.waiting import until
 
@@ -115,12 +115,12 @@ class Feed:
 @pytest.fixture
 def runtime(redis_server: Any) -> Iterator[Runtime]:
     """A runtime over the server, with no flags but those of the test."""
-    before = dict(flag.registry.flags)
-    flag.registry.flags.clear()
+    before = dict(registry.flags)
+    registry.flags.clear()
     with Runtime(open_store(redis_server.url, namespace="storm")) as runtime:
         yield runtime
-    flag.registry.flags.clear()
-    flag.registry.flags.update(before)
+    registry.flags.clear()
+    registry.flags.update(before)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 
 from degrade import Runtime, default, degradable, omit, snapshot
+from degrade.context import subject
 from degrade.core.records import Hold
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import Change
-from degrade.context import subject
 from degrade.stores.memory import MemoryStore
 from tests.integration.serving import serving
 from tests.servers.waiting import until

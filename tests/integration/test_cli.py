@@ -21,8 +21,8 @@ import pytest
 from rich.cells import cell_len
 
 from degrade.cli.exit_codes import MEANINGS, Exit
-from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
 from degrade.core.enums import HoldMode, Mode, Phase
+from degrade.core.records import FlagInfo, FlagReport, Hold, InstanceReport
 from degrade.ports import Change
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import draft

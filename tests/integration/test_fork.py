@@ -146,11 +146,11 @@ def test_no_lock_of_a_thread_of_the_parent_is_held_in_the_child(lock: str, tmp_p
     done = run(
         FEED
         + """
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.runtime import current_runtime
 locks = {
     "runtime": lambda: current()._lock, "slot": lambda: current_runtime._slot.lock,
-    "flags": lambda: flag.registry.lock, "tier": lambda: current().tier._lock,
+    "flags": lambda: registry.lock, "tier": lambda: current().tier._lock,
     "store": lambda: current().store._lock,
 }
 held, go = threading.Event(), threading.Event()

@@ -27,9 +27,9 @@ from degrade import (
     omit,
     snapshot,
 )
+from degrade.context import context
 from degrade.control import Control
 from degrade.core.enums import Outcome
-from degrade.context import context
 
 pytestmark = [
     pytest.mark.real,

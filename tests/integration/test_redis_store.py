@@ -9,8 +9,8 @@ import pytest
 from degrade.core.records import ControlState, InstanceReport, Vote
 from degrade.errors import StoreError
 from degrade.settings import open_store
-from degrade.stores.state_changes import broken_links
 from degrade.stores.redis.store import RedisStore
+from degrade.stores.state_changes import broken_links
 from degrade.testing.store_records import change, hold, report, standing
 from tests.servers.waiting import until
 

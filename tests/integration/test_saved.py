@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from degrade.core.records import ControlState, Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import ControlState, Hold
 from degrade.stores.state_file import Saved, SavedState
 from tests.integration.children import run
 

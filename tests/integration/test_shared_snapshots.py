@@ -11,16 +11,16 @@ from typing import Any, Self
 
 import pytest
 
+import degrade
 from degrade import Runtime, default, degradable, snapshot
 from degrade.clock import SystemClock
 from degrade.control import Control
 from degrade.core.enums import Sharing
 from degrade.errors import StoreError
 from degrade.ports import Store
-from degrade.runtime.fleet import snapshot_fetcher
-from degrade.runtime.calls import flag
-from degrade.runtime.fleet import adaptive_timeout
 from degrade.runtime import current_runtime
+from degrade.runtime.calls.registry import registry
+from degrade.runtime.fleet import adaptive_timeout, snapshot_fetcher
 from degrade.settings import open_store
 from tests.integration.test_threads import classes_of, stats_of, together, until
 from tests.servers.redis_server import RedisServer
@@ -46,15 +46,15 @@ def rungs() -> list[Any]:
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    monkeypatch.setattr(asker, "_IDLE_S", 0.02)
+    monkeypatch.setattr(snapshot_fetcher, "_IDLE_S", 0.02)
     until(lambda: askers() == 0)
-    before, runtime = dict(flag.registry.flags), current_runtime.existing()
-    flag.registry.flags.clear()
+    before, runtime = dict(registry.flags), current_runtime.existing()
+    registry.flags.clear()
     shelf = Shelf()
     yield shelf
     shelf.going.set()
-    flag.registry.flags.clear()
-    flag.registry.flags.update(before)
+    registry.flags.clear()
+    registry.flags.update(before)
     current_runtime.swap(runtime)
 
 
@@ -138,7 +138,7 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
 def test_after_a_wait_in_vain_no_call_waits_until_the_store_has_answered(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(patience, "PAUSE_S", 0.05)
+    monkeypatch.setattr(adaptive_timeout, "PAUSE_S", 0.05)
     with Cold(shelf) as cold:
         shelf.going.clear()
         began = time.monotonic()
@@ -377,7 +377,7 @@ def test_where_no_thread_can_be_started_nobody_asks(shelf: Shelf, monkeypatch: p
 
 def test_a_validator_that_exits_ends_no_worker(shelf: Shelf):
     with Cold(shelf) as cold:
-        rung = next(iter(flag.flag("feed").guards)).snapshot
+        rung = next(iter(degrade.flag("feed").guards)).snapshot
         assert rung is not None
         received = type(rung).received
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from degrade.stores.state_changes import broken_links
 from degrade.stores.sqlite import SQLiteStore
+from degrade.stores.state_changes import broken_links
 from degrade.testing.store_records import change, hold, standing
 
 pytestmark = [pytest.mark.real]

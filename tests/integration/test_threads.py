@@ -18,11 +18,11 @@ import pytest
 import degrade
 from degrade import SLA, Flag, Recovery, Runtime, default, degradable, flag, omit, snapshot
 from degrade.control import Control
-from degrade.core.records import Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import Hold
 from degrade.errors import StoreError
 from degrade.ports import FlagStats
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 from degrade.stores.sqlite import SQLiteStore
@@ -35,11 +35,11 @@ PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def forget_flags() -> Iterator[None]:
-    before = dict(flag.registry.flags)
-    flag.registry.flags.clear()
+    before = dict(registry.flags)
+    registry.flags.clear()
     yield
-    flag.registry.flags.clear()
-    flag.registry.flags.update(before)
+    registry.flags.clear()
+    registry.flags.update(before)
 
 
 @pytest.fixture
@@ -359,8 +359,8 @@ def test_who_decorates_and_waits_for_the_runtime_keeps_nobody_from_the_flags(run
     with runtime._lock:
         decorating.start()
         until(lambda: len(known.guards) == 1)
-        assert flag.registry.lock.acquire(timeout=2)
-        flag.registry.lock.release()
+        assert registry.lock.acquire(timeout=2)
+        registry.lock.release()
     decorating.join(PATIENCE_S)
     assert known.guards[0].watch is runtime._watches["feed"]
 

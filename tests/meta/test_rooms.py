@@ -13,9 +13,10 @@ from tests.meta.sources import PACKAGE, files, imports, module_name
 # no cycle: units and clock use errors, ports uses core, compose uses settings.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"units", "clock", "interrupts"}),
+    frozenset({"units", "clock", "forks", "interrupts"}),
     frozenset({"core"}),
     frozenset({"ports"}),
+    frozenset({"context"}),
     frozenset({"fallback", "stores", "signals", "incidents", "notify", "telemetry"}),
     frozenset({"runtime"}),
     frozenset({"settings"}),

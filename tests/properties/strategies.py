@@ -10,11 +10,11 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from degrade.core.state_machine import MachineState, initial
+from degrade.core.enums import HoldMode, Phase
 from degrade.core.policy import Recovery
 from degrade.core.records import Hold, LevelOrder
 from degrade.core.resolve import Lease
-from degrade.core.enums import HoldMode, Phase
+from degrade.core.state_machine import MachineState, initial
 
 # ------------------------------------------------------------- machine, dial, resolution
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from degrade.fallback.snapshots.stable_text import stable_text
 from degrade.fallback.constant_copy import copier
 from degrade.fallback.data import is_immutable
+from degrade.fallback.snapshots.stable_text import stable_text
 
 
 @dataclass

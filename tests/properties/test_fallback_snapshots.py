@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from degrade.clock import ManualClock
+from degrade.fallback.ladder import snapshot
 from degrade.fallback.rung import Call, Target
 from degrade.fallback.snapshots.memory_tier import Capture, MemoryTier
-from degrade.fallback.ladder import snapshot
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
 
 USERS = st.sampled_from(["u1", "u2", ("u1",)])

@@ -33,7 +33,7 @@ from degrade import (
 from degrade.clock import ManualClock
 from degrade.control import Control
 from degrade.core.enums import Mode, Outcome, Phase
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.runtime.monitoring.call_recorder import Marked, Recorder, missing
 from degrade.runtime.monitoring.sla_counter import Tally
 
@@ -238,13 +238,13 @@ SUBJECTS = ["ana", "ben", None]
 
 @contextmanager
 def no_other_flags() -> Iterator[None]:
-    before = dict(flag.registry.flags)
-    flag.registry.flags.clear()
+    before = dict(registry.flags)
+    registry.flags.clear()
     try:
         yield
     finally:
-        flag.registry.flags.clear()
-        flag.registry.flags.update(before)
+        registry.flags.clear()
+        registry.flags.update(before)
 
 
 class GuardedLife(RuleBasedStateMachine):

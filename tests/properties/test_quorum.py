@@ -9,6 +9,9 @@ from typing import TypeVar
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from degrade.core.policy import Recovery
+from degrade.core.quorum import Count, Decision, cap, decide
+from degrade.core.records import FleetVerdict, Vote
 from degrade.core.state_machine import (
     Breach,
     FleetBreach,
@@ -17,9 +20,6 @@ from degrade.core.state_machine import (
     is_hopeful,
     step,
 )
-from degrade.core.policy import Recovery
-from degrade.core.quorum import Count, Decision, cap, decide
-from degrade.core.records import FleetVerdict, Vote
 
 NOW = 1_000.0
 INSTANCES = [f"i{number}" for number in range(5)]

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from degrade.core.state_machine import HoldEnded, initial, step
+from degrade.core.enums import HoldMode, Mode
 from degrade.core.policy import Recovery
 from degrade.core.records import Hold
 from degrade.core.resolve import Resolved, resolve
-from degrade.core.enums import HoldMode, Mode
+from degrade.core.state_machine import HoldEnded, initial, step
 from tests.properties.strategies import NOW_WALL, holds, leases, levels, machine_states
 
 ABSOLUTE = {HoldMode.OFF: (Mode.OFF, 1.0), HoldMode.NORMAL: (Mode.NORMAL, 0.0)}

@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from degrade.clock import ManualClock
 from degrade.errors import StoreError
+from degrade.fallback.ladder import snapshot
 from degrade.fallback.rung import Answer, Call, Target
 from degrade.fallback.snapshots.capture_budget import Account
 from degrade.fallback.snapshots.memory_tier import MemoryTier
-from degrade.fallback.ladder import snapshot
 from degrade.fallback.snapshots.shared_tier import MOST_QUEUED, SharedTier
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
 from tests.shelf import Shelf

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from degrade.clock import ManualClock
-from degrade.core.records import Hold, LevelOrder
 from degrade.core.enums import HoldMode
+from degrade.core.records import Hold, LevelOrder
 from degrade.ports import Change, Store
-from degrade.stores.state_changes import broken_links
 from degrade.stores.memory import MemoryStore
 from degrade.stores.sqlite import SQLiteStore
+from degrade.stores.state_changes import broken_links
 from degrade.testing.store_records import change, draft, hold, order
 
 FLAGS = st.sampled_from(["a", "b", "*"])

@@ -11,8 +11,8 @@ import random
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from degrade.core.probe_permits import Permit
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
+from degrade.core.probe_permits import Permit
 from degrade.runtime.monitoring.call_recorder import Marked
 from degrade.runtime.monitoring.flag_monitor import SERVE, Watch
 from tests.simulation.world import World

@@ -17,9 +17,9 @@ from functools import partial
 
 from degrade import SLA, Recovery
 from degrade.core.enums import Phase
-from degrade.runtime.calls import flag
 from degrade.runtime import current_runtime
 from degrade.runtime.calls.flag import Flag
+from degrade.runtime.calls.registry import registry
 from tests.simulation.calls import Health
 from tests.simulation.faults import Faults
 from tests.simulation.network import Network
@@ -261,15 +261,15 @@ WELL = Health(failing=0.001)
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """Keep what a simulation declares and logs away from the rest of the process."""
-    runtime, declared = current_runtime.swap(None), dict(flag.registry.flags)
+    runtime, declared = current_runtime.swap(None), dict(registry.flags)
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(disabled)
-        flag.registry.flags.clear()
-        flag.registry.flags.update(declared)
+        registry.flags.clear()
+        registry.flags.update(declared)
         current_runtime.swap(runtime)
 
 

@@ -15,8 +15,8 @@ from degrade.control import Control
 from degrade.core.enums import HoldMode, Mode
 from degrade.errors import DegradeError, StoreError
 from degrade.stores.local_holds import LocalHolds
-from degrade.stores.redis.transport.base import Command
 from degrade.stores.redis.store import RedisStore
+from degrade.stores.redis.transport.base import Command
 from tests.simulation.network import Network
 from tests.simulation.process import NAMESPACE, Process
 from tests.simulation.truth import Truth

@@ -14,13 +14,13 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 
-from degrade.core.state_machine import Transition
 from degrade.core.enums import Phase
+from degrade.core.state_machine import Transition
 from degrade.errors import StoreError
-from degrade.runtime.calls.flag import Flag
-from degrade.runtime.runtime import Runtime
 from degrade.runtime.background.ticker import BUSY_S, GAP_S, IDLE_S
+from degrade.runtime.calls.flag import Flag
 from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.runtime import Runtime
 from degrade.stores.redis.store import RedisStore
 from tests.simulation.calls import Calls, Health
 from tests.simulation.network import Network, SimLink

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from degrade.core.state_machine import Transition
 from degrade.core.enums import Phase
+from degrade.core.state_machine import Transition
 from degrade.runtime.monitoring.flag_monitor import Watch
 from tests.simulation.world import World
 

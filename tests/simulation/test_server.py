@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from degrade.errors import StoreError
 from degrade.stores.redis.transport.address import parse
-from degrade.stores.redis.transport.client import RedisLink
 from degrade.stores.redis.transport.base import Check, Command, Transacted
+from degrade.stores.redis.transport.client import RedisLink
 from tests.servers.redis_server import RedisServer
 from tests.simulation.server import SimServer
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from degrade.core.records import ControlState, Hold, Release
 from degrade.core.enums import HoldMode, Mode
+from degrade.core.records import ControlState, Hold, Release
 from tests.simulation.network import Network
 from tests.simulation.process import NAMESPACE, Process
 from tests.simulation.server import SimServer

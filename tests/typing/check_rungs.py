@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Never, TypeVar, assert_type
 
-from degrade.fallback.rung import Rung
 from degrade.fallback.ladder import default, omit, simplified, snapshot
+from degrade.fallback.rung import Rung
 
 F = TypeVar("F")
 

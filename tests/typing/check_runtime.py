@@ -7,12 +7,12 @@ from typing import assert_type
 import degrade
 from degrade import SLA, Flag, Runtime, Served, UnavailableError, degradable, omit
 from degrade.clock import ManualClock
+from degrade.context import Request
 from degrade.core.enums import RungKind
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import StatsSource, Store
 from degrade.runtime import current
 from degrade.runtime.calls.guarded_block import Block
-from degrade.context import Request
 from degrade.stores.memory import MemoryStore
 from degrade.telemetry.prometheus import FlagCollector, register
 

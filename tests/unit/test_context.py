@@ -25,9 +25,8 @@ from degrade import (
     snapshot,
 )
 from degrade.clock import ManualClock
+from degrade.context import MOST_NOTES, UNKNOWN, Scope, context, subject, who
 from degrade.control import Control
-from degrade.fallback.rung import UNKNOWN
-from degrade.context import MOST_NOTES, Scope, context, subject, who
 from tests.unit.runtime.doing import Boom, Sick
 
 KEPT = snapshot(max_age="1h", refresh="1s", copy=False)

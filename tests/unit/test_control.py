@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from degrade.control import Control
-from degrade.core.records import FlagInfo, FlagReport, InstanceReport
 from degrade.core.enums import Mode, Phase
+from degrade.core.records import FlagInfo, FlagReport, InstanceReport
 from degrade.errors import ConfigError, StoreError, UnknownFlagError
 from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore

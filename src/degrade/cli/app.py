@@ -11,9 +11,7 @@ from typing import Annotated
 
 import typer
 
-from degrade.cli import render_status
-
-from degrade.cli import render_results
+from degrade.cli import render_results, render_status
 from degrade.cli.exit_codes import Exit
 from degrade.cli.layout import console, say
 from degrade.cli.output import Output
@@ -21,8 +19,8 @@ from degrade.cli.session import Session
 from degrade.cli.terminal_text import clean, json_text
 from degrade.clock import SystemClock
 from degrade.control import Arrived, Control, Held, LevelOrdered, LevelReleased, Released
-from degrade.control.validation import checked_wait
 from degrade.control.queries import WAIT_S
+from degrade.control.validation import checked_wait
 from degrade.core.records import Event
 from degrade.errors import ConfigError, StoreError
 from degrade.settings import load_settings

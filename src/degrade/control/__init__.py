@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from degrade.control.propagation import Arrived, Seen
+from degrade.control.commands import Control
 from degrade.control.fleet_votes import FleetView
+from degrade.control.propagation import Arrived, Seen
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
 from degrade.control.status import Advice, FlagStatus, InstanceStatus, Status, Why
-from degrade.control.commands import Control
 
 __all__ = (
     "Advice",

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from degrade.core.records import FleetVerdict, Hold, LevelOrder
 from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase, is_orderable
+from degrade.core.records import FleetVerdict, Hold, LevelOrder
 from degrade.units import ratio_text
 
 if TYPE_CHECKING:

@@ -10,6 +10,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from degrade.clock import Clock
+from degrade.control.queries import WAIT_S, Looking
+from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
+from degrade.control.status import absolute, deciding, in_force
 from degrade.control.validation import (
     bad,
     check_name,
@@ -21,15 +24,12 @@ from degrade.control.validation import (
     operator,
     unknown,
 )
-from degrade.control.queries import WAIT_S, Looking
-from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
-from degrade.control.status import absolute, deciding, in_force
-from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.core.enums import EVERYONE, HoldMode
+from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.errors import StoreError
 from degrade.ports import Change, Keep, Store
-from degrade.stores.state_changes import valid_text
 from degrade.stores.local_holds import LocalHolds
+from degrade.stores.state_changes import valid_text
 from degrade.units import Duration, Ratio, duration_text, ratio
 
 __all__ = ("Control",)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from degrade.clock import Clock, SystemClock
-from degrade.control.propagation import Arrived, wait_applied
-from degrade.control.validation import bad, checked_wait, unknown
 from degrade.control.fleet_votes import fold_fleet
+from degrade.control.propagation import Arrived, wait_applied
 from degrade.control.status import Status, Why, fold_status, fold_why
+from degrade.control.validation import bad, checked_wait, unknown
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
 from degrade.ports import Store

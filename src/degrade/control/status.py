@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from degrade.control.advice import Advice, advise
-from degrade.control.propagation import SILENT_S, Seen, seen
 from degrade.control.fleet_votes import FleetView
+from degrade.control.propagation import SILENT_S, Seen, seen
+from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase
 from degrade.core.records import (
     ControlState,
     Event,
@@ -22,7 +23,6 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase
 
 __all__ = (
     "SILENT_S",

@@ -37,8 +37,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 from degrade.core.enums import HoldMode
+from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 
 __all__ = (
     "LINEAGE_CAP",

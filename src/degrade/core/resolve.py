@@ -25,9 +25,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from degrade.core.state_machine import MachineState
-from degrade.core.records import Hold, LevelOrder
 from degrade.core.enums import HoldMode, Mode, Phase
+from degrade.core.records import Hold, LevelOrder
+from degrade.core.state_machine import MachineState
 from degrade.units import ratio_text
 
 __all__ = ("Lease", "Resolved", "resolve")

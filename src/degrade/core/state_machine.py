@@ -53,6 +53,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from degrade.core.enums import Phase
+from degrade.core.policy import Recovery
 from degrade.core.state_machine_events import (
     Breach,
     Calls,
@@ -66,8 +68,6 @@ from degrade.core.state_machine_events import (
     Tick,
     Transition,
 )
-from degrade.core.policy import Recovery
-from degrade.core.enums import Phase
 from degrade.units import ratio_text
 
 __all__ = (

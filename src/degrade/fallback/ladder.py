@@ -11,6 +11,8 @@ from typing import Any, Never, TypeVar, overload
 
 from degrade.core.enums import RungKind
 from degrade.errors import ConfigError, UsageError
+from degrade.fallback.constant_copy import copier, refuse_shared
+from degrade.fallback.responses import find_response, is_response
 from degrade.fallback.rung import (
     Answer,
     BoundRung,
@@ -22,8 +24,6 @@ from degrade.fallback.rung import (
     is_generator_callable,
     name_of,
 )
-from degrade.fallback.constant_copy import copier, refuse_shared
-from degrade.fallback.responses import find_response, is_response
 from degrade.fallback.snapshots.snapshot_rung import SnapshotRung
 from degrade.units import Duration, seconds
 

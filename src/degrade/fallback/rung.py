@@ -11,10 +11,10 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from types import FunctionType, MethodType
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
+from degrade.context import UNKNOWN, Subject
 from degrade.core.enums import RungKind
 from degrade.errors import UsageError
 
@@ -38,15 +38,6 @@ __all__ = (
 
 F_co = TypeVar("F_co", covariant=True)
 
-
-class _Unknown(Enum):
-    UNKNOWN = "unknown"
-
-
-UNKNOWN: Final = _Unknown.UNKNOWN
-"""The subject of a call that may serve anybody: only snapshots of everyone are for it."""
-
-Subject = str | Literal[_Unknown.UNKNOWN] | None
 
 _ANYTHING = inspect.Signature(
     [

@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from degrade.clock import Clock, SystemClock
+from degrade.context import Request, request
 from degrade.core.enums import RungKind
 from degrade.errors import UnavailableError
 from degrade.integrations.caches import keeps_fresh, restrain
@@ -31,9 +32,8 @@ from degrade.integrations.health import CONTENT_TYPE, health
 from degrade.integrations.pages import Made, Page, awaited, started
 from degrade.ports import FlagStats, StatsSource
 from degrade.runtime import current
-from degrade.context import Request, request
-from degrade.runtime.runtime import Runtime
 from degrade.runtime.current_runtime import existing
+from degrade.runtime.runtime import Runtime
 from degrade.units import Duration, duration_text, seconds
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from degrade.integrations.caches import NOT_MODIFIED, Header
 from degrade.context import Served
+from degrade.integrations.caches import NOT_MODIFIED, Header
 
 __all__ = ("MOST_BYTES", "Header", "degraded", "mark")
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from degrade.core.ladder import choose
 from degrade.core.enums import Mode
+from degrade.core.ladder import choose
 from degrade.ports import FlagStats, StatsSource
 
 __all__ = ("CONTENT_TYPE", "MAX_LISTED", "Status", "flag_status", "health")

@@ -3,8 +3,8 @@
 import logging
 
 from degrade.runtime import fork_hooks as _fork  # registers what a forked child does
-from degrade.runtime.runtime import Runtime
 from degrade.runtime.current_runtime import current
+from degrade.runtime.runtime import Runtime
 
 __all__ = ("Runtime", "current")
 

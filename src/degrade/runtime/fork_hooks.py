@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from degrade.runtime.calls import flag
-
 from degrade.runtime import current_runtime
+from degrade.runtime.calls import flag
 
 __all__: tuple[str, ...] = ()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from degrade.fallback.snapshots.memory_tier import Capture
 
 if TYPE_CHECKING:
-    from degrade.runtime.fleet.snapshot_fetcher import Asker
     from degrade.runtime.background.io_worker import Courier
     from degrade.runtime.fleet.hint_listener import Listener
     from degrade.runtime.fleet.membership import Member
-    from degrade.runtime.runtime import Runtime
+    from degrade.runtime.fleet.snapshot_fetcher import Asker
     from degrade.runtime.fleet.state_persistence import Saver
+    from degrade.runtime.runtime import Runtime
     from degrade.stores.state_file import SavedState
 
 __all__ = ("asker_for", "keep_for_all", "listener_for", "member_for", "saver_for")

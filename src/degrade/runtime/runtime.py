@@ -17,17 +17,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
-from degrade.core.state_machine import Transition
+from degrade.context import OUTSIDE
 from degrade.core.enums import EVERYONE
+from degrade.core.state_machine import Transition
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.snapshots.memory_tier import Capture, MemoryTier
 from degrade.ports import FlagStats, Store
 from degrade.runtime import current_runtime
-from degrade.runtime.background.io_worker import Courier
-from degrade.runtime.monitoring.flag_report import draft_of, report_of, stats_of
-from degrade.runtime.calls.flag import Flag, declared
 from degrade.runtime.background.heartbeat import Heartbeat
 from degrade.runtime.background.inline_ticker import InlineTicker
+from degrade.runtime.background.io_worker import Courier
+from degrade.runtime.background.ticker import Ticker, yield_to_others
+from degrade.runtime.calls.flag import Flag, declared
+from degrade.runtime.internal_errors import Troubles
 from degrade.runtime.joining import (
     asker_for,
     keep_for_all,
@@ -35,12 +37,10 @@ from degrade.runtime.joining import (
     member_for,
     saver_for,
 )
-from degrade.runtime.orders.current_orders import Orders
-from degrade.context import OUTSIDE
-from degrade.runtime.orders.apply_orders import followed
-from degrade.runtime.background.ticker import Ticker, yield_to_others
-from degrade.runtime.internal_errors import Troubles
 from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_report import draft_of, report_of, stats_of
+from degrade.runtime.orders.apply_orders import followed
+from degrade.runtime.orders.current_orders import Orders
 from degrade.stores.memory import MemoryStore
 from degrade.units import Duration, seconds
 

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import Hold
 from degrade.errors import StoreError
-from degrade.stores.state_changes import ended
 from degrade.stores.private_file import OwnFile, Signature
+from degrade.stores.state_changes import ended
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("LocalHolds",)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
+from degrade.forks import follow_forks
 from degrade.ports import Change, Draft
 from degrade.stores.state_changes import (
     EVENT_CAP,
@@ -22,7 +23,6 @@ from degrade.stores.state_changes import (
     event_id,
     sequence,
 )
-from degrade.forks import follow_forks
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("MemoryStore",)

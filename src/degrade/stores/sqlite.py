@@ -33,17 +33,17 @@ from pydantic_core import PydanticSerializationError
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
-from degrade.ports import Change, Draft
-from degrade.stores.state_changes import (
-    EVENT_CAP,
-    Head,
-    Written,
-    append_drafts,
-    apply_change,
-    apply_sweep,
-    sequence,
-)
 from degrade.forks import follow_forks
+from degrade.ports import Change, Draft
+from degrade.stores.sqlite_rows import (
+    data_version,
+    look,
+    namespaces,
+    put_events,
+    put_state,
+    readable,
+    transaction,
+)
 from degrade.stores.sqlite_schema import (
     TO_CREATE,
     Damaged,
@@ -54,16 +54,16 @@ from degrade.stores.sqlite_schema import (
     open_file,
     remove_leftovers,
 )
-from degrade.stores.sqlite_rows import (
-    data_version,
-    look,
-    namespaces,
-    put_events,
-    put_state,
-    readable,
-    transaction,
-)
 from degrade.stores.sqlite_state import Kept, filled, is_lost, next_life, with_change
+from degrade.stores.state_changes import (
+    EVENT_CAP,
+    Head,
+    Written,
+    append_drafts,
+    apply_change,
+    apply_sweep,
+    sequence,
+)
 from degrade.stores.urls import checked_namespace
 from degrade.units import Duration, seconds
 

@@ -11,9 +11,9 @@ from typing import TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from degrade.core.records import ControlState, Event
-from degrade.stores.state_changes import Head, Written, digest
 from degrade.stores.sqlite_schema import Damaged
 from degrade.stores.sqlite_state import Kept, body_of, state_of
+from degrade.stores.state_changes import Head, Written, digest
 
 __all__ = (
     "data_version",

@@ -19,8 +19,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from degrade.core.records import ControlState
 from degrade.core.enums import Phase
+from degrade.core.records import ControlState
 from degrade.errors import StoreError
 from degrade.stores.private_file import MAX_BYTES, OwnFile
 from degrade.stores.urls import checked_namespace

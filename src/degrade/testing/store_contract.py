@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from degrade.clock import Clock, ManualClock
-from degrade.core.records import Event, FlagInfo, Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import Event, FlagInfo, Hold
 from degrade.errors import ConfigError, StoreError
 from degrade.ports import Store
 from degrade.stores.state_changes import broken_links

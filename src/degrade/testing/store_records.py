@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.core.records import (
     ControlState,
     EventType,
@@ -13,7 +14,6 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.ports import Change, Draft, Keep
 
 __all__ = ("change", "draft", "hold", "order", "report", "standing")

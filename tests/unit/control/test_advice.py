@@ -7,8 +7,8 @@ import shlex
 import pytest
 
 from degrade.control import Control
-from degrade.core.records import FlagInfo, FlagReport, InstanceReport
 from degrade.core.enums import Mode, Phase
+from degrade.core.records import FlagInfo, FlagReport, InstanceReport
 from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 

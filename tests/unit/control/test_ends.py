@@ -7,8 +7,8 @@ import math
 import pytest
 
 from degrade.control import Control
-from degrade.core.records import FlagInfo, Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import FlagInfo, Hold
 from degrade.errors import ConfigError
 from degrade.ports import Change
 from degrade.stores.local_holds import LocalHolds

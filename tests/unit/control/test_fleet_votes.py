@@ -7,6 +7,7 @@ import pytest
 from degrade.control.advice import advise
 from degrade.control.fleet_votes import fold_fleet
 from degrade.control.status import fold_status
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.core.records import (
     ControlState,
     FlagInfo,
@@ -16,7 +17,6 @@ from degrade.core.records import (
     InstanceReport,
     Vote,
 )
-from degrade.core.enums import HoldMode, Mode, Phase
 
 NOW = 1_000.0
 VERDICT = FleetVerdict(id=4, at=900.0, cause="errors 31 %", voters=3, live=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from degrade.core.enums import Phase
+from degrade.core.policy import Recovery
 from degrade.core.state_machine import (
     Breach,
     Calls,
@@ -17,8 +19,6 @@ from degrade.core.state_machine import (
     initial,
     step,
 )
-from degrade.core.policy import Recovery
-from degrade.core.enums import Phase
 
 
 class Driven:

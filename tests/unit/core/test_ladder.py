@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from degrade.core.ladder import STATIC, choose
 from degrade.core.enums import Mode, RungKind
+from degrade.core.ladder import STATIC, choose
 
 SIMPLIFIED, SNAPSHOT = RungKind.SIMPLIFIED, RungKind.SNAPSHOT
 DEFAULT, OMIT = RungKind.DEFAULT, RungKind.OMIT

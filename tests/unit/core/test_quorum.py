@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from degrade.core.enums import Mode, Phase
 from degrade.core.quorum import Count, Decision, active_flags, cap, decide, live_instances
 from degrade.core.records import FlagReport, FleetVerdict, InstanceReport, Vote
-from degrade.core.enums import Mode, Phase
 
 NOW = 1_700_000_000.0
 

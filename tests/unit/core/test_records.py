@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from degrade.core.records import ControlState, FlagInfo, Hold
 from degrade.core.enums import HoldMode
+from degrade.core.records import ControlState, FlagInfo, Hold
 
 HOLD = Hold(mode=HoldMode.OFF, actor="ana", reason="bad model", at=1.0)
 OF_A_NEWER_RELEASE = '{"mode": "off", "actor": "ana", "reason": "", "at": 1, "ticket": "INC-7"}'

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from degrade.core.state_machine import MachineState, initial
+from degrade.core.enums import HoldMode, Mode, Phase
 from degrade.core.policy import Recovery
 from degrade.core.records import Hold, LevelOrder
 from degrade.core.resolve import Lease, Resolved, resolve
-from degrade.core.enums import HoldMode, Mode, Phase
+from degrade.core.state_machine import MachineState, initial
 
 NOW = 1_700_000_000.0
 STEADY = initial(Recovery(), 0.0)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from degrade.core.enums import Phase
+from degrade.core.policy import Recovery
 from degrade.core.state_machine import (
     Cleared,
     HoldEnded,
@@ -15,8 +17,6 @@ from degrade.core.state_machine import (
     initial,
     resumed,
 )
-from degrade.core.policy import Recovery
-from degrade.core.enums import Phase
 from tests.unit.core.driven import Driven
 
 STEADY, DEGRADED, RECOVERING = Phase.STEADY, Phase.DEGRADED, Phase.RECOVERING

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from degrade.core.enums import Phase
+from degrade.core.policy import Recovery
 from degrade.core.state_machine import (
     DOUBT_S,
     Cleared,
@@ -15,8 +17,6 @@ from degrade.core.state_machine import (
     is_hopeful,
     wants_probe,
 )
-from degrade.core.policy import Recovery
-from degrade.core.enums import Phase
 from tests.unit.core.driven import Driven
 
 STEADY, DEGRADED, RECOVERING = Phase.STEADY, Phase.DEGRADED, Phase.RECOVERING

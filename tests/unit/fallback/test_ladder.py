@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from degrade.core.enums import RungKind
 from degrade.errors import ConfigError, UsageError
-from degrade.fallback.rung import Answer, Call, Rung, Target
 from degrade.fallback.ladder import default, ladder, omit, simplified, snapshot
+from degrade.fallback.rung import Answer, Call, Rung, Target
 
 
 def ranked(user_id: str, *, limit: int = 3) -> list[str]:

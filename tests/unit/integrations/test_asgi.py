@@ -13,11 +13,11 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 
 from degrade import Flag, Runtime
+from degrade.context import Stamp, context, served, subject
 from degrade.control import Control
 from degrade.core.enums import Mode, RungKind
 from degrade.errors import ConfigError, StoreError, UnavailableError
 from degrade.integrations.asgi import DegradeMiddleware
-from degrade.context import Stamp, context, served, subject
 from degrade.stores.memory import MemoryStore
 from tests.unit.integrations.figures import Figures, flag
 

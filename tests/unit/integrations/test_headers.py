@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from degrade.context import Served
 from degrade.core.enums import RungKind
 from degrade.integrations.headers import MOST_BYTES, degraded, mark
-from degrade.context import Served
 
 HOSTILE = (
     "x\r\nSet-Cookie: admin=1",

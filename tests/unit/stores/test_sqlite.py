@@ -14,8 +14,7 @@ import pytest
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState, FlagInfo
 from degrade.errors import StoreError
-from degrade.stores import sqlite_rows
-from degrade.stores import sqlite_schema
+from degrade.stores import sqlite_rows, sqlite_schema
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing.store_records import change, draft, hold, order, report, standing
 

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from degrade.errors import ConfigError
-from degrade.stores.state_changes import broken_links, digest, event_id, sequence
 from degrade.stores.memory import MemoryStore
+from degrade.stores.state_changes import broken_links, digest, event_id, sequence
 from degrade.testing.store_records import change, draft, hold, order
 
 

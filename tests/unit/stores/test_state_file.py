@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from degrade.core.records import ControlState
 from degrade.core.enums import Phase
+from degrade.core.records import ControlState
 from degrade.errors import StoreError
 from degrade.stores import private_file
 from degrade.stores.private_file import MAX_BYTES

@@ -24,6 +24,10 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaValidator, from_json
 
 from degrade.errors import CodecError, UsageError
+from degrade.fallback.data import find_consumable
+from degrade.fallback.rung import Target, name_of
+from degrade.fallback.snapshots.fail_fast import hasty
+from degrade.fallback.snapshots.fingerprint import fingerprint
 from degrade.fallback.snapshots.return_types import (
     find_unfit,
     has_plain_defaults,
@@ -31,10 +35,6 @@ from degrade.fallback.snapshots.return_types import (
     needs_proof,
     resolve_returns,
 )
-from degrade.fallback.rung import Target, name_of
-from degrade.fallback.data import find_consumable
-from degrade.fallback.snapshots.fingerprint import fingerprint
-from degrade.fallback.snapshots.fail_fast import hasty
 from degrade.fallback.snapshots.round_trip import alike
 from degrade.interrupts import is_interrupt
 

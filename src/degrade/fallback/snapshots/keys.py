@@ -26,10 +26,11 @@ from inspect import Parameter
 from typing import Any
 from uuid import UUID
 
+from degrade.context import UNKNOWN, Subject
 from degrade.errors import UsageError
-from degrade.fallback.rung import UNKNOWN, Subject, Target, check_callable_alike, name_of
-from degrade.fallback.snapshots.stable_text import UnstableError, shortened, stable_text, type_name
+from degrade.fallback.rung import Target, check_callable_alike, name_of
 from degrade.fallback.snapshots.function_identity import fleet_name, stands_alone
+from degrade.fallback.snapshots.stable_text import UnstableError, shortened, stable_text, type_name
 from degrade.interrupts import is_interrupt
 
 __all__ = ("Key", "KeyMaker")

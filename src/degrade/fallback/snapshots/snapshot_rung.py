@@ -26,7 +26,8 @@ from typing import Any, Never
 
 from degrade.core.enums import RungKind
 from degrade.errors import CodecError, UsageError
-from degrade.fallback.snapshots.return_types import resolve_returns
+from degrade.fallback.data import is_immutable
+from degrade.fallback.responses import find_response, named_response
 from degrade.fallback.rung import (
     Answer,
     BoundRung,
@@ -39,10 +40,9 @@ from degrade.fallback.rung import (
 )
 from degrade.fallback.snapshots.capture_budget import Account
 from degrade.fallback.snapshots.codec import Codec, check_data
-from degrade.fallback.data import is_immutable
 from degrade.fallback.snapshots.keys import Key, KeyMaker
 from degrade.fallback.snapshots.memory_tier import UNDECODED, Book, Capture, Entry, MemoryTier
-from degrade.fallback.responses import find_response, named_response
+from degrade.fallback.snapshots.return_types import resolve_returns
 
 __all__ = (
     "MAX_REFUSED",

@@ -13,8 +13,8 @@ from degrade.core.records import InstanceReport
 from degrade.runtime.background.warm_up import version
 
 if TYPE_CHECKING:
-    from degrade.runtime.runtime import Runtime
     from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.runtime import Runtime
 
 __all__ = ("Heartbeat",)
 

@@ -21,10 +21,10 @@ from typing import (
     overload,
 )
 
-from degrade.core.policy import SLA, Recovery
 from degrade.core.enums import RungKind
+from degrade.core.policy import SLA, Recovery
 from degrade.errors import ConfigError, UsageError
-from degrade.fallback.snapshots.return_types import names_at
+from degrade.fallback.ladder import ladder
 from degrade.fallback.rung import (
     BoundRung,
     Rung,
@@ -35,7 +35,7 @@ from degrade.fallback.rung import (
     name_of,
     own_signature,
 )
-from degrade.fallback.ladder import ladder
+from degrade.fallback.snapshots.return_types import names_at
 from degrade.runtime.calls.awaitables import promises_awaitable
 from degrade.runtime.calls.callables import as_function, has_guard, like
 from degrade.runtime.calls.flag import Flag

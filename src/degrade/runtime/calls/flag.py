@@ -15,20 +15,20 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from degrade.core.probe_permits import Permit
-from degrade.core.policy import SLA, Recovery
-from degrade.core.records import FlagInfo
+from degrade.context import context
 from degrade.core.enums import FLAG_NAME, NAME_RULE, Outcome, RungKind
+from degrade.core.policy import SLA, Recovery
+from degrade.core.probe_permits import Permit
+from degrade.core.records import FlagInfo
 from degrade.errors import ConfigError, UnknownFlagError, UsageError
 from degrade.fallback.rung import code_of
 from degrade.interrupts import is_interrupt
-from degrade.runtime.calls.guarded_block import Block
 from degrade.runtime.calls.flag_checks import check_errors, check_ignore, check_text
-from degrade.runtime.monitoring.fast_path import UNBOUND, Gate
+from degrade.runtime.calls.guarded_block import Block
 from degrade.runtime.calls.outcomes import Errors, Ignore, outcome_of
-from degrade.context import context
 from degrade.runtime.calls.registry import FLAG_ATTRIBUTE, Place, registry, scope_place
 from degrade.runtime.current_runtime import current, existing
+from degrade.runtime.monitoring.fast_path import UNBOUND, Gate
 from degrade.runtime.monitoring.flag_monitor import RUN, Route, Watch
 
 if TYPE_CHECKING:

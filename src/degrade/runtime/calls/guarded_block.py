@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from degrade.core.probe_permits import Permit
-from degrade.core.enums import CallClass, Outcome, RungKind
-from degrade.errors import UsageError
 from degrade.context import context
+from degrade.core.enums import CallClass, Outcome, RungKind
+from degrade.core.probe_permits import Permit
+from degrade.errors import UsageError
 from degrade.runtime.monitoring.call_recorder import Marked
 from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, Route, Watch
 

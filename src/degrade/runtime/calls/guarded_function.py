@@ -21,8 +21,9 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.core.probe_permits import Permit
+from degrade.context import Scope, Stamp, context, who
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
+from degrade.core.probe_permits import Permit
 from degrade.errors import UnavailableError
 from degrade.fallback.rung import BoundRung
 from degrade.fallback.snapshots.keys import Key
@@ -37,11 +38,10 @@ from degrade.runtime.calls.awaitables import (
     is_awaited,
 )
 from degrade.runtime.calls.call_site import CallSite
-from degrade.runtime.calls.step_driver import RAISE, Result, Step, Steps, adrive, drive
-from degrade.runtime.monitoring.fast_path import UNBOUND
 from degrade.runtime.calls.ladder_walk import LadderWalk
-from degrade.context import Scope, Stamp, context, who
+from degrade.runtime.calls.step_driver import RAISE, Result, Step, Steps, adrive, drive
 from degrade.runtime.current_runtime import current
+from degrade.runtime.monitoring.fast_path import UNBOUND
 from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, Route, Watch
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.core.ladder import choose
+from degrade.context import Stamp, context, who
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
+from degrade.core.ladder import choose
 from degrade.fallback.rung import Answer, BoundRung, Call
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot, Found
 from degrade.interrupts import is_interrupt, raise_as_it_is
 from degrade.runtime.calls.attempt import Attempt
 from degrade.runtime.calls.step_driver import Result, Step
-from degrade.context import Stamp, context, who
 from degrade.runtime.current_runtime import current
 from degrade.runtime.monitoring.flag_monitor import Watch
 

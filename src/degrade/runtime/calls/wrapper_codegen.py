@@ -59,11 +59,11 @@ from inspect import Parameter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from degrade.context import OUTSIDE, context
 from degrade.core.enums import RungKind
 from degrade.fallback.snapshots.memory_tier import UNDECODED
-from degrade.runtime.monitoring.fast_path import UNBOUND
 from degrade.runtime.calls.guarded_function import Guard
-from degrade.context import OUTSIDE, context
+from degrade.runtime.monitoring.fast_path import UNBOUND
 
 __all__ = ("Shape", "wrapper_of")
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from degrade.core.records import InstanceReport, Vote
 from degrade.core.state_machine import (
     FleetBreach,
     FleetRecovering,
@@ -28,7 +29,6 @@ from degrade.core.state_machine import (
     is_hopeful,
     wants_probe,
 )
-from degrade.core.records import InstanceReport, Vote
 from degrade.ports import Fleet
 from degrade.runtime.monitoring.flag_monitor import Watch
 

@@ -35,8 +35,8 @@ from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot, Found
 from degrade.runtime.fleet.adaptive_timeout import Patience
 
 if TYPE_CHECKING:
-    from degrade.runtime.runtime import Runtime
     from degrade.runtime.internal_errors import Troubles
+    from degrade.runtime.runtime import Runtime
 
 __all__ = ("Asker", "Question", "asker_of")
 

@@ -19,8 +19,8 @@ from degrade.stores.state_file import CONFIRM_S, STALE_S, Saved, SavedMachine, S
 from degrade.units import duration_text
 
 if TYPE_CHECKING:
-    from degrade.runtime.runtime import Runtime
     from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.runtime import Runtime
 
 __all__ = ("Saver",)
 

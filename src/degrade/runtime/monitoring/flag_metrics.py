@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
-from degrade.core.state_machine import Transition
-from degrade.core.histogram import LogHistogram
 from degrade.core.enums import CallClass, Outcome, Phase, RungKind
+from degrade.core.histogram import LogHistogram
+from degrade.core.state_machine import Transition
 from degrade.runtime.monitoring.call_recorder import Marked
 from degrade.telemetry.names import DURATION_BUCKETS_S
 

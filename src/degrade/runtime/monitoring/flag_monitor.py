@@ -16,18 +16,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from degrade.context import Stamp, subject
 from degrade.core import state_machine
 from degrade.core.dial import is_degraded
-from degrade.core.state_machine import MachineState, Transition, at_rest, has_probe
-from degrade.core.probe_permits import Permit, Permits, probe_limit
-from degrade.core.policy import SLA
-from degrade.core.resolve import Resolved, resolve
-from degrade.core.verdict import NEWEST_BUCKETS, Judge, Verdict
 from degrade.core.enums import CallClass, Mode, Phase, RungKind
-from degrade.runtime.monitoring.flag_metrics import Counters
-from degrade.runtime.monitoring.fast_path import Gate
-from degrade.context import Stamp, subject
+from degrade.core.policy import SLA
+from degrade.core.probe_permits import Permit, Permits, probe_limit
+from degrade.core.resolve import Resolved, resolve
+from degrade.core.state_machine import MachineState, Transition, at_rest, has_probe
+from degrade.core.verdict import NEWEST_BUCKETS, Judge, Verdict
 from degrade.runtime.monitoring.call_recorder import Recorder
+from degrade.runtime.monitoring.fast_path import Gate
+from degrade.runtime.monitoring.flag_metrics import Counters
 from degrade.runtime.monitoring.sla_counter import HUNG_AFTER_S, Tally
 
 if TYPE_CHECKING:
@@ -280,7 +280,9 @@ class Watch:
             self._judge_calls(self._judge, folded.counts, events, now)
         if not steady:
             self.permits.expire(now)
-            events.append(state_machine.Tick(now=now, draw=self._rng.random(), may_probe=self.may_probe))
+            events.append(
+                state_machine.Tick(now=now, draw=self._rng.random(), may_probe=self.may_probe)
+            )
         return self.move(events, now) if events else ()
 
     def _stem(self, calls: int) -> None:
@@ -302,7 +304,9 @@ class Watch:
         verdict = judge.judge(totals, self._newest_calls(now))
         if verdict.breach:
             self.breach = verdict
-            events.append(state_machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random()))
+            events.append(
+                state_machine.Breach(now=now, cause=verdict.cause, draw=self._rng.random())
+            )
 
     def verdict(self, now: float) -> Verdict | None:
         """Return what the windows say now; None without an SLA."""

@@ -6,8 +6,8 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from degrade.core.records import FlagReport
 from degrade.core.enums import Mode, Phase, Sharing
+from degrade.core.records import FlagReport
 from degrade.ports import Draft, FlagStats
 
 if TYPE_CHECKING:

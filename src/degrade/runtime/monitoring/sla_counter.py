@@ -30,8 +30,8 @@ from itertools import takewhile
 from operator import sub
 from typing import Final
 
-from degrade.core.policy import SLA
 from degrade.core.enums import Outcome
+from degrade.core.policy import SLA
 from degrade.runtime.monitoring.call_recorder import Batch, Marked, missing
 
 __all__ = ("HUNG_AFTER_S", "Fold", "Tally")

@@ -6,15 +6,15 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from degrade.core.state_machine import Cleared, HoldEnded
 from degrade.core.enums import Mode
+from degrade.core.state_machine import Cleared, HoldEnded
 
 if TYPE_CHECKING:
-    from degrade.core.state_machine import Transition
     from degrade.core.resolve import Resolved
+    from degrade.core.state_machine import Transition
     from degrade.fallback.snapshots.memory_tier import MemoryTier
-    from degrade.runtime.orders.current_orders import Orders
     from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.orders.current_orders import Orders
 
 __all__ = ("Ended", "followed", "obeyed", "recoveries")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
 from degrade.core.enums import EVERYONE, HoldMode
+from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
 
 if TYPE_CHECKING:
     from degrade.runtime.monitoring.flag_monitor import Watch

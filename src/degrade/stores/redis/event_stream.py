@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from degrade.core.records import Event
-from degrade.stores.state_changes import Head, digest, sequence
 from degrade.stores.redis.transport.base import Command, Link
+from degrade.stores.state_changes import Head, digest, sequence
 
 __all__ = ("RedisLog",)
 

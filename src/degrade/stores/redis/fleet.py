@@ -23,11 +23,11 @@ from degrade.core import quorum
 from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport, Vote
 from degrade.errors import StoreError
 from degrade.ports import Draft
-from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts
-from degrade.stores.redis.state.hash_codec import body_of, commands_of, portions
 from degrade.stores.redis.keys import Keys
+from degrade.stores.redis.state.hash_codec import body_of, commands_of, portions
 from degrade.stores.redis.state.repository import Ledger
 from degrade.stores.redis.transport.base import Check, Command, Link
+from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts
 
 __all__ = ("FORGET_S", "PROBE_S", "VOTE_S", "RedisFleet")
 

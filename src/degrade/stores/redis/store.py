@@ -19,14 +19,14 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Blobs, Change, Draft
-from degrade.stores.state_changes import EVENT_CAP, append_drafts, apply_change, apply_sweep
-from degrade.stores.redis.snapshots import RedisBlobs
+from degrade.stores.redis.event_stream import RedisLog
 from degrade.stores.redis.fleet import RedisFleet
 from degrade.stores.redis.keys import Keys
+from degrade.stores.redis.snapshots import RedisBlobs
 from degrade.stores.redis.state.repository import Ledger
 from degrade.stores.redis.transport.base import Link
-from degrade.stores.redis.event_stream import RedisLog
 from degrade.stores.signed_snapshots import SignedBlobs
+from degrade.stores.state_changes import EVENT_CAP, append_drafts, apply_change, apply_sweep
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("RedisStore",)

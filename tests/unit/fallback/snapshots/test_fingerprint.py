@@ -105,7 +105,7 @@ def test_names_of_classes_fields_and_members_count():
 
 
 PROGRAM = """
-from tests.unit.fallback.test_fingerprint import CHANGES, of
+from tests.unit.fallback.snapshots.test_fingerprint import CHANGES, of
 print([of(list[made]) for made in CHANGES.values()])
 """
 

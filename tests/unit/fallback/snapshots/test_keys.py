@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from degrade.errors import UsageError
 from degrade.fallback.rung import Target
-from degrade.fallback.snapshots.stable_text import UnstableError, stable_text, type_name
 from degrade.fallback.snapshots.keys import KeyMaker
+from degrade.fallback.snapshots.stable_text import UnstableError, stable_text, type_name
 
 
 def feed(user_id: Any, limit: Any = 3, *, lang: Any = "en") -> list[str]:

@@ -21,9 +21,9 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from degrade.errors import CodecError, UsageError
-from degrade.fallback.snapshots.return_types import find_unfit, names_at, needs_proof
 from degrade.fallback.rung import Target
 from degrade.fallback.snapshots.codec import Codec
+from degrade.fallback.snapshots.return_types import find_unfit, names_at, needs_proof
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ import pytest
 from degrade.clock import ManualClock
 from degrade.core.enums import Sharing
 from degrade.errors import StoreError
-from degrade.fallback.snapshots.snapshot_rung import shared_tier
+from degrade.fallback.ladder import snapshot
 from degrade.fallback.rung import Answer, Call, Target
+from degrade.fallback.snapshots import shared_tier
 from degrade.fallback.snapshots.capture_budget import Account
 from degrade.fallback.snapshots.memory_tier import MemoryTier
-from degrade.fallback.ladder import snapshot
 from degrade.fallback.snapshots.shared_tier import SharedTier
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
 from degrade.ports import Blob, PartlyStoredError
@@ -513,7 +513,7 @@ def test_sending_pauses_between_rounds(one, clock):
 
 
 def test_the_oldest_is_dropped_and_counted_when_the_queue_is_full(one, shelf, monkeypatch):
-    monkeypatch.setattr(shared, "MOST_QUEUED", 3)
+    monkeypatch.setattr(shared_tier, "MOST_QUEUED", 3)
     for number in range(5):
         one.keep([], f"u{number}")
     assert len(one.tier) == 3
@@ -527,7 +527,7 @@ def test_the_oldest_is_dropped_and_counted_when_the_queue_is_full(one, shelf, mo
 
 
 def test_the_queue_is_bounded_in_bytes(one, monkeypatch):
-    monkeypatch.setattr(shared, "MOST_QUEUED_BYTES", 2_000)
+    monkeypatch.setattr(shared_tier, "MOST_QUEUED_BYTES", 2_000)
     for number in range(50):
         one.keep([Story(number, [f"tag {number}"])], f"u{number}")
     assert 0 < one.tier.waiting_bytes <= 2_000

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from degrade.clock import ManualClock
 from degrade.core.enums import RungKind
 from degrade.errors import UsageError
+from degrade.fallback.ladder import snapshot
 from degrade.fallback.rung import Answer, Call, Target
 from degrade.fallback.snapshots.memory_tier import UNDECODED, MemoryTier
-from degrade.fallback.ladder import snapshot
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot
 
 

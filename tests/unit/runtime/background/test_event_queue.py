@@ -187,7 +187,7 @@ def test_the_log_is_asked_again_after_a_look_that_failed(runtime: Runtime, store
 def test_the_oldest_of_too_many_are_dropped_and_counted(
     runtime: Runtime, store: Weak, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(backlog, "MOST_WAITING", 3)
+    monkeypatch.setattr(event_queue, "MOST_WAITING", 3)
     waiting = Backlog(runtime)
     for number in range(5):
         waiting.tell(draft(str(number)))

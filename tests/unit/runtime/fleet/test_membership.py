@@ -10,14 +10,14 @@ import pytest
 from degrade import SLA, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.control import Control
+from degrade.core.enums import Outcome, Phase, RungKind
 from degrade.core.probe_permits import Permit
 from degrade.core.records import FleetVerdict, InstanceReport, Vote
-from degrade.core.enums import Outcome, Phase, RungKind
 from degrade.runtime.calls.flag import Flag
 from degrade.runtime.monitoring.call_recorder import Marked
 from degrade.runtime.monitoring.flag_monitor import RUN, Watch
-from degrade.stores.state_changes import Written
 from degrade.stores.redis.store import RedisStore
+from degrade.stores.state_changes import Written
 from tests.simulation.network import Network
 from tests.simulation.server import SimServer
 from tests.simulation.world import World

@@ -23,9 +23,8 @@ from degrade import (
 from degrade.clock import ManualClock
 from degrade.control import Control
 from degrade.core.enums import HoldMode, RungKind, Sharing
-from degrade.runtime.fleet import snapshot_fetcher
-from degrade.runtime.fleet import adaptive_timeout
 from degrade.runtime import current_runtime
+from degrade.runtime.fleet import adaptive_timeout, snapshot_fetcher
 from tests.shelf import Shelf, ShelfStore
 from tests.unit.runtime.doing import Boom, classes_of, stats_of
 
@@ -459,7 +458,7 @@ def test_at_most_so_many_questions_are_open(fleet: Fleet, monkeypatch: pytest.Mo
             asked.append(key)
             fn(f"v{len(asked)}")  # another call, while this question is open
 
-    monkeypatch.setattr(patience, "MOST_OPEN", 3)
+    monkeypatch.setattr(adaptive_timeout, "MOST_OPEN", 3)
     monkeypatch.setattr(fleet.shelf, "get", meanwhile)
     fn("u1")
     assert len(asked) == 3

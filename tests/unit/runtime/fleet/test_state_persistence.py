@@ -14,11 +14,11 @@ import pytest
 from degrade import SLA, Recovery, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.core.state_machine import resumed
 from degrade.core.records import ControlState
+from degrade.core.state_machine import resumed
 from degrade.errors import ConfigError, StoreError
 from degrade.ports import Change
-from degrade.runtime.calls import flag
+from degrade.runtime.calls.registry import registry
 from degrade.runtime.fleet.state_persistence import SAVE_S
 from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
@@ -304,14 +304,14 @@ def test_a_flag_that_was_degraded_an_hour_ago_begins_steady(host: Host):
 
 def test_a_flag_declared_later_begins_where_it_was_until_the_store_is_read(host: Host):
     host.tripped()
-    flag.registry.flags.clear()
+    registry.flags.clear()
     host.store.away = True
     host.process(declare=False).tick()
     host.declare()
     assert stats_of(host.runtime, "feed").phase == "degraded"
     host.store.away = False
     host.live(1)
-    flag.registry.close(host.runtime)
+    registry.close(host.runtime)
     host.runtime._watches.clear()
     host.declare()  # a flag that was never seen
     assert stats_of(host.runtime, "feed").phase == "steady"

@@ -12,8 +12,8 @@ import degrade
 from degrade import SLA, Flag, Runtime, default, degradable, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.core.records import ControlState, Hold, LevelOrder
 from degrade.core.enums import HoldMode
+from degrade.core.records import ControlState, Hold, LevelOrder
 from degrade.errors import StoreError
 from degrade.ports import Change
 from degrade.runtime.background.io_worker import POLL_S

@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from degrade.core.enums import HoldMode, is_orderable
 from degrade.core.reconciliation import Life, change_id, trail_of
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
-from degrade.core.enums import HoldMode, is_orderable
 from degrade.errors import ConfigError
-from degrade.stores.state_changes import Head
 from degrade.stores.redis.transport.base import Command
+from degrade.stores.state_changes import Head
 from degrade.units import MOST_S, Duration, seconds
 
 __all__ = (

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from degrade.core.enums import HoldMode
 from degrade.core.reconciliation import TRAIL_CAP, change_id, trail_of
 from degrade.core.records import ControlState, Event, Hold, Release
-from degrade.core.enums import HoldMode
 from degrade.stores.state_changes import digest
 from degrade.units import MOST_S
 

@@ -13,8 +13,8 @@ from typing import Any
 from degrade.core.reconciliation import contains, is_off, lineage_of, merged
 from degrade.core.records import ControlState, Event, Hold, Release
 from degrade.ports import Change, Draft
-from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts, apply_change
 from degrade.stores.redis.state.hash_codec import BY_HAND, NO_REASON, View
+from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts, apply_change
 
 __all__ = ("NOT_BEFORE_S", "adopted", "begun", "in_force", "lost", "restored")
 

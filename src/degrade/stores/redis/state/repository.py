@@ -26,8 +26,9 @@ from degrade.clock import Clock
 from degrade.core.reconciliation import Standing, judged
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
-from degrade.stores.state_changes import Head, Written
 from degrade.forks import follow_forks
+from degrade.stores.redis.event_stream import RedisLog
+from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.state import hints
 from degrade.stores.redis.state.hash_codec import (
     INCARNATION,
@@ -40,10 +41,9 @@ from degrade.stores.redis.state.hash_codec import (
     named,
     view,
 )
-from degrade.stores.redis.keys import Keys
-from degrade.stores.redis.transport.base import Check, Command, Link
-from degrade.stores.redis.event_stream import RedisLog
 from degrade.stores.redis.state.repair import adopted, begun, in_force, lost, restored
+from degrade.stores.redis.transport.base import Check, Command, Link
+from degrade.stores.state_changes import Head, Written
 
 __all__ = ("Ledger",)
 

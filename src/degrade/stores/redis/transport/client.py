@@ -17,12 +17,12 @@ from redis import exceptions
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
 from degrade.stores.redis.transport.address import Address, Place, parse
-from degrade.stores.redis.transport.subscriber import Ear
-from degrade.stores.redis.transport.pending_connection import Dialing
-from degrade.stores.redis.transport.errors import explained
 from degrade.stores.redis.transport.base import Check, Command, Transacted, Word
-from degrade.stores.redis.transport.topology import route_of
 from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Wire, shaped
+from degrade.stores.redis.transport.errors import explained
+from degrade.stores.redis.transport.pending_connection import Dialing
+from degrade.stores.redis.transport.subscriber import Ear
+from degrade.stores.redis.transport.topology import route_of
 from degrade.units import Duration, seconds
 
 __all__ = ("RedisLink", "link_of")
@@ -346,5 +346,7 @@ def _arguments(
 @functools.cache
 def _script() -> tuple[str, str]:
     """Return the script of `transact`, and the name that servers have for it."""
-    text = files("degrade.stores.redis").joinpath("lua", "transact.lua").read_text("utf-8")
+    text = (
+        files("degrade.stores.redis.transport").joinpath("lua", "transact.lua").read_text("utf-8")
+    )
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 
 from degrade.stores.redis.transport.address import Address, Place
-from degrade.stores.redis.transport.pending_connection import Dialing
+from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Wire
 from degrade.stores.redis.transport.errors import LinkError, explained
+from degrade.stores.redis.transport.pending_connection import Dialing
 from degrade.stores.redis.transport.pubsub_reader import Messages
 from degrade.stores.redis.transport.topology import Route
-from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Wire
 
 __all__ = ("Ear",)
 

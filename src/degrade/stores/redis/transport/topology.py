@@ -14,8 +14,8 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from degrade.stores.redis.transport.address import Address, Place, Secrets
-from degrade.stores.redis.transport.errors import LinkError, explained
 from degrade.stores.redis.transport.connection import CLIENT_NAME, FAILURES, OLDEST_S, Wire
+from degrade.stores.redis.transport.errors import LinkError, explained
 
 __all__ = ("Route", "route_of")
 

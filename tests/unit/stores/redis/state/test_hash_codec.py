@@ -6,9 +6,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from degrade.core.records import ControlState, FleetVerdict
 from degrade.core.enums import HoldMode
-from degrade.stores.state_changes import Head, Written, apply_change
+from degrade.core.records import ControlState, FleetVerdict
 from degrade.stores.redis.state.hash_codec import (
     BY_HAND,
     INCARNATION,
@@ -19,6 +18,7 @@ from degrade.stores.redis.state.hash_codec import (
     view,
 )
 from degrade.stores.redis.state.repair import adopted, begun, in_force, restored
+from degrade.stores.state_changes import Head, Written, apply_change
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0

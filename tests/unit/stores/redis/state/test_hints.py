@@ -6,9 +6,17 @@ import pytest
 
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState
-from degrade.stores.state_changes import Head, apply_change
 from degrade.stores.redis.state.hash_codec import view
-from degrade.stores.redis.state.hints import _OURS, MOST_BYTES, Heard, Hint, applied, hint_of, parsed
+from degrade.stores.redis.state.hints import (
+    _OURS,
+    MOST_BYTES,
+    Heard,
+    Hint,
+    applied,
+    hint_of,
+    parsed,
+)
+from degrade.stores.state_changes import Head, apply_change
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0

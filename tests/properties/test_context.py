@@ -7,10 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import degrade.context as contexts
+from degrade.context import OUTSIDE, UNKNOWN, Request, Scope, Stamp, context, identify, served
 from degrade.core.enums import RungKind
-from degrade.fallback.rung import UNKNOWN
-from degrade import context
-from degrade.context import OUTSIDE, Request, Scope, Stamp, context, identify, served
 
 SUBJECTS = st.sampled_from([None, "ana", "ben"])
 LEAVES = st.one_of(
@@ -91,10 +90,10 @@ def name(subject: str | None, requests: list[Model]) -> None:
 def agree(around: list[Model]) -> None:
     requests = [each for each in around if isinstance(each.real, Request)]
     subject = requests[-1].subject if requests else None
-    assert context.subject() == subject
+    assert contexts.subject() == subject
     unnamed = (UNKNOWN if requests[-1].doubtful else None) if requests else OUTSIDE.who
     mixed = requests and len(requests[-1].names) > 1
-    assert context.who() is (UNKNOWN if mixed else unnamed if subject is None else subject)
+    assert contexts.who() is (UNKNOWN if mixed else unnamed if subject is None else subject)
     assert [each.flag for each in served()] == (requests[-1].notes if requests else [])
     for each in around:
         assert [stamp.flag for stamp, _, _ in each.real.notes] == each.notes

@@ -17,6 +17,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from degrade.core.enums import HoldMode, Mode, Phase
+from degrade.core.policy import Recovery
+from degrade.core.probe_permits import Permit, Permits, probe_limit
+from degrade.core.records import Hold, LevelOrder
+from degrade.core.resolve import Resolved, resolve
 from degrade.core.state_machine import (
     Breach,
     Calls,
@@ -34,11 +39,6 @@ from degrade.core.state_machine import (
     step,
     wants_probe,
 )
-from degrade.core.probe_permits import Permit, Permits, probe_limit
-from degrade.core.policy import Recovery
-from degrade.core.records import Hold, LevelOrder
-from degrade.core.resolve import Resolved, resolve
-from degrade.core.enums import HoldMode, Mode, Phase
 from tests.properties.strategies import draws, recoveries, shares
 
 HOUR_S = 3_600.0
