@@ -14,7 +14,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,7 +25,7 @@ from pydantic_settings import (
 from degrade.clock import Clock
 from degrade.errors import ConfigError
 from degrade.ports import Store
-from degrade.stores.urls import checked_namespace, redact, sqlite_path
+from degrade.stores.urls import checked_actor, checked_namespace, redact, sqlite_path
 
 __all__ = ("Settings", "load_settings", "open_store")
 
@@ -75,12 +75,17 @@ class Settings(BaseSettings):
     snapshots_key: str | None = None
     state_file: bool = True
     threads: Literal["background", "inline", "manual"] = "background"
-    actor: str | None = Field(default=None, min_length=1, max_length=200)
+    actor: str | None = None
 
     @field_validator("namespace")
     @classmethod
     def _fit_for_keys(cls, namespace: str) -> str:
         return checked_namespace(namespace)
+
+    @field_validator("actor")
+    @classmethod
+    def _fit_for_the_log(cls, actor: str | None) -> str | None:
+        return None if actor is None else checked_actor(actor)
 
     @field_validator("local")
     @classmethod
@@ -244,10 +249,14 @@ def _table(name: str, *keys: str) -> dict[str, Any]:
             f"{error.strerror or error}; start the process in one that is there"
         ) from error
     try:
-        if not S_ISREG(path.stat().st_mode):
-            return {}
+        if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise ConfigError(f"{path} is no file; remove it, or put a file of settings there")
         found: Any = tomllib.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigError(
+                f"{path} is a link to a file that is not there; remove it, or mend it"
+            ) from None
         return {}
     except OSError as error:
         raise ConfigError(
@@ -287,4 +296,5 @@ def _complaints(error: ValidationError) -> Iterable[str]:
             )
             yield f"{name!r} is no setting; {hint}"
         else:
-            yield f"{name} (DEGRADE_{name.upper()}): {item['msg']}"
+            says = item["msg"].removeprefix("Value error, ")
+            yield f"{name} (DEGRADE_{name.upper()}): {says}"

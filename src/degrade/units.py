@@ -32,6 +32,7 @@ _UNITS_S = {
 }
 _FAR_S = 1_000 * 365.25 * _UNITS_S["d"]
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
+_BARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*")
 
 
@@ -53,6 +54,12 @@ def seconds(value: Duration, *, what: str = "duration") -> float:
         result = float(value) if abs(value) <= sys.float_info.max else math.inf
     else:
         result = math.nan
+    if isinstance(value, str) and _BARE.fullmatch(value):
+        bare = value.strip()
+        raise ConfigError(
+            f"{what}={value!r} has no unit; write {bare}s for seconds, or {bare}m for minutes",
+            code="bad-duration",
+        )
     if not (math.isfinite(result) and result >= 0):
         raise ConfigError(
             f"{what}={value!r} is not a duration; "

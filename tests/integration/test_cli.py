@@ -480,6 +480,13 @@ def test_follow_goes_on_until_it_is_interrupted(env, store, tmp_path):
         (["hold", "feed.ranking", "off", "--for", "1m"], 2, "--reason"),
         (["hold", "feed.ranking", "off", "--for", "1m", "-r", " "], 2, "reason is required"),
         (["hold", "feed.ranking", "off", "--for", "soon", "-r", "x"], 2, "'soon' is not a duration"),
+        (["hold", "feed.ranking", "off", "--for", "30", "-r", "x"], 2, "write 30s for seconds, or 30m"),
+        (["hold", "feed.ranking", "off", "--for", "0s", "-r", "x"], 2, "it is --until-released"),
+        (["release", "feed.rankin", "-r", "x", "--local"], 5, "did you mean 'feed.ranking'"),
+        (["events", "--flag", "feed.rankin"], 5, "did you mean 'feed.ranking'"),
+        (["--actor", "", "status"], 2, "actor='': say who acts, in 1 to 200 characters"),
+        (["--actor", "x" * 300, "status"], 2, "(300 characters): say who acts, in 1 to 200"),
+        (["--actor", "ana\x1b[2J", "status"], 2, r"actor='ana\x1b[2J': say who acts"),
         (["hold", "feed.ranking", "degraded", "--for", "1m", "-r", "x", "--dial", "25"], 2, "ratio"),
         (["hold", "a b", "off", "--for", "1m", "-r", "x", "--force"], 2, "cannot be the name"),
         (["extend", "feed.ranking", "--for", "1m"], 2, "no hold"),
@@ -553,7 +560,8 @@ def test_an_interrupted_wait_has_its_own_code_and_the_order_stands(env, store, t
         assert "is held off" in waiting.stdout.readline()
         waiting.send_signal(signal.SIGINT)
         _, err = waiting.communicate(timeout=PATIENCE_S)
-        assert (waiting.returncode, err) == (Exit.INTERRUPTED, "")
+        says = "degrade: interrupted; the order stands, see: degrade status\n"
+        assert (waiting.returncode, err) == (Exit.INTERRUPTED, says)
     finally:
         waiting.kill()
         waiting.communicate()
@@ -666,7 +674,12 @@ def test_hostile_text_reaches_no_terminal(degrade, store):
     )
     store.append([draft(HOSTILE, flag=HOSTILE)])
     degrade("hold", "feed.ranking", "off", "--for", "5m", "-r", HOSTILE, "--actor", "x", code=2)
-    degrade("--actor", HOSTILE, "hold", "feed.ranking", "off", "--for", "5m", "-r", HOSTILE)
+    held = Hold(mode=HoldMode.OFF, actor=HOSTILE, reason=HOSTILE, at=0, until=time.time() + 300)
+    store.change(
+        Change(
+            type="hold", actor=HOSTILE, reason=HOSTILE, instance="i", holds={"feed.ranking": held}
+        )
+    )
     for words in (
         ["status"],
         ["why", HOSTILE],

@@ -116,14 +116,14 @@ class TestHold:
         assert caught.value.code == "bad-name"
 
     @pytest.mark.parametrize("name", ["_incarnation", "_feed"])
-    @pytest.mark.parametrize("local", [False, True])
+    @pytest.mark.parametrize("here", [False, True])
     def test_a_name_with_an_underscore_first_that_an_older_release_left_is_released_but_not_held(
-        self, control, store, name, local
+        self, control, store, name, here
     ):
         store.declare([FlagInfo(name=name)])
         store.change(change("hold", {name: hold("off")}))
         with pytest.raises(ConfigError, match="begins with a letter or a digit") as caught:
-            control.hold(name, "off", for_="1m", reason="x", local=local)
+            control.hold(name, "off", for_="1m", reason="x", local=here)
         assert caught.value.code == "bad-name"
         assert name in control.release(name, reason="it cannot be held any more").holds
         assert store.read().holds == {}
@@ -139,7 +139,11 @@ class TestHold:
             ({"dial": 0}, "bad-hold"),
             ({"dial": 25}, "bad-ratio"),
             ({"mode": "off", "dial": 0.5}, "bad-hold"),
-            ({"actor": " "}, "bad-hold"),
+            ({"actor": " "}, "bad-name"),
+            ({"actor": "x" * 201}, "bad-name"),
+            ({"actor": "ana\x1b[2J"}, "bad-name"),
+            ({"actor": "ana\nbob"}, "bad-name"),
+            ({"actor": "\u202eana"}, "bad-name"),
         ],
     )
     def test_an_order_that_makes_no_sense_is_refused_and_nothing_written(
@@ -150,6 +154,15 @@ class TestHold:
             control.hold("billing", asked.pop("mode"), **asked)
         assert caught.value.code == code
         assert store.events() == []
+
+    def test_no_name_of_an_account_keeps_anybody_from_acting(
+        self, store, clock, local, monkeypatch
+    ):
+        monkeypatch.setenv("LOGNAME", "a\nb\x1b" + "x" * 300)
+        monkeypatch.delenv("SUDO_USER", raising=False)
+        control = Control(store, clock=clock, local=local)
+        done = control.hold("billing", "off", for_="1m", reason="x")
+        assert done.hold.actor == "a?b?" + "x" * 196
 
     def test_bytes_that_are_no_text_do_not_stop_an_operator(self, control):
         done = control.hold("billing", "off", for_="1m", reason="b\udcffd", actor="a\udcff")

@@ -106,9 +106,27 @@ def test_a_file_that_cannot_be_looked_at_is_named(tmp_path, name):
     assert "cannot be read" in message
 
 
-def test_what_is_no_file_is_no_file_of_settings(tmp_path):
-    (tmp_path / "degrade.toml").mkdir()
-    assert load_settings().store == "memory://"
+@pytest.mark.parametrize("name", ["degrade.toml", "pyproject.toml"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("folder", "is no file"),
+        ("pipe", "is no file"),
+        ("link", "a link to a file that is not there"),
+    ],
+)
+def test_what_has_the_name_of_a_file_of_settings_but_is_none_is_an_error(
+    tmp_path, name, kind, says
+):
+    path = tmp_path / name
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("gone.toml")
+    message = refusal()
+    assert f"{path} {'is ' if kind == 'link' else ''}{says}" in message
 
 
 @pytest.mark.parametrize("text", ['[tool]\ndegrade = "x"', "tool = 5", "[[tool.degrade]]"])

@@ -44,7 +44,6 @@ def test_a_duration_is_read_as_seconds(value: object, expected: float) -> None:
         *(
             "",
             " ",
-            "5",
             "s",
             "5 parsecs",
             "-5s",
@@ -65,6 +64,17 @@ def test_what_is_no_duration_is_refused_with_its_name_and_value(value: object) -
     assert str(caught.value) == (
         f"SLA(over=)={value!r} is not a duration; "
         'write seconds as a number, a timedelta, or text such as "250ms", "30s", "5m", "1h"'
+    )
+
+
+@pytest.mark.parametrize("text", ["30", " 30 ", "1.5", ".5"])
+def test_a_number_without_a_unit_is_told_both_that_it_may_mean(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        seconds(text, what="for")
+    bare = text.strip()
+    assert caught.value.code == "bad-duration"
+    assert str(caught.value) == (
+        f"for={text!r} has no unit; write {bare}s for seconds, or {bare}m for minutes"
     )
 
 

@@ -22,7 +22,7 @@ from degrade.control import Arrived, Control, Held, LevelOrdered, LevelReleased,
 from degrade.control.queries import WAIT_S
 from degrade.control.validation import checked_wait
 from degrade.core.records import Event
-from degrade.errors import ConfigError, StoreError
+from degrade.errors import ConfigError, StoreError, UnknownFlagError
 from degrade.settings import load_settings
 from degrade.stores.urls import redact
 
@@ -173,6 +173,7 @@ def hold(
         force=force,
         local=local,
     )
+    _mark_ordered()
     if not as_json:
         render_results.show_held(done, console(), prefix=_prefix(ctx), now=_now())
     end = ("--until-released",) if for_ is None else ("--for", for_)
@@ -216,6 +217,7 @@ def release(
     waits = _waits(wait, timeout, local=local)
     control = _control(ctx, local=local)
     done = control.release(flag, reason=reason, now=now, local=local)
+    _mark_ordered()
     if not as_json:
         render_results.show_released(done, console())
     _finish(ctx, control, done, waits, as_json=as_json)
@@ -247,6 +249,7 @@ def level(
             raise ConfigError("level release has no duration; leave out --for", code="bad-hold")
         control = _control(ctx)
         gone = control.release_level(reason=reason, now=now)
+        _mark_ordered()
         if not as_json:
             render_results.show_level_released(gone, console())
         _finish(ctx, control, gone, waits, as_json=as_json)
@@ -261,6 +264,7 @@ def level(
     end = _end(for_, until_released=until_released)
     control = _control(ctx)
     done = control.order_level(int(order), for_=end, reason=reason)
+    _mark_ordered()
     if not as_json:
         render_results.show_level(done, console(), prefix=_prefix(ctx), now=_now())
     _finish(ctx, control, done, waits, as_json=as_json)
@@ -287,6 +291,8 @@ def events(
     """Show the log of everything, oldest first; with --json one JSON object a line."""
     control = _control(ctx)
     last = since
+    if flag not in (None, "*"):
+        _check_known(control, flag, follow=follow)
     for event in control.events(since, flag, limit=limit):
         _print_event(event, as_json=as_json)
         last = event.id
@@ -295,6 +301,18 @@ def events(
             _follow(control, last, flag, as_json=as_json)
         except KeyboardInterrupt:  # the way to end it
             return
+
+
+def _check_known(control: Control, flag: str | None, *, follow: bool) -> None:
+    """Refuse a flag that is neither declared, nor held, nor in the log; to follow it, only warn."""
+    if control.events(None, flag, limit=1):
+        return
+    try:
+        control.status(flag)
+    except UnknownFlagError as error:
+        if not follow:
+            raise
+        print(f"degrade: {clean(str(error))}; trying on", file=sys.stderr, flush=True)
 
 
 def _follow(control: Control, last: str | None, flag: str | None, *, as_json: bool) -> None:
@@ -325,7 +343,7 @@ def _print_event(event: Event, *, as_json: bool) -> None:
 
 
 def _mark_ordered() -> None:
-    """Let a failing output say that the order was carried out all the same."""
+    """Let a failing output, or an interrupt, say that the order was carried out all the same."""
     if isinstance(sys.stdout, Output):
         sys.stdout.ordered = True
 
@@ -351,7 +369,6 @@ def _finish(
     local: Sequence[str] = (),
 ) -> None:
     """Wait if that was asked for, and end with its own code when fewer follow than asked."""
-    _mark_ordered()
     arrived: Arrived | None = None
     if waits is not None and done.epoch is not None:
         share, timeout_s = waits

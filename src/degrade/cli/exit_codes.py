@@ -25,7 +25,7 @@ class Exit(IntEnum):
 
 
 MEANINGS: dict[Exit, str] = {
-    Exit.OK: "done",
+    Exit.OK: "done; also `events --follow` that was interrupted",
     Exit.FAILED: "failed for another reason, which the message names",
     Exit.USAGE: "the command, an option or a setting is wrong; nothing was changed",
     Exit.NOT_SHARED: "the store is memory://, which no other process can see",

@@ -53,6 +53,8 @@ def _end(output: Output, code: int) -> int:
     """Return the exit code, once everything is written or cannot be."""
     output.flush()
     failure = output.failure
+    if code == Exit.INTERRUPTED and output.ordered:
+        print("degrade: interrupted; the order stands, see: degrade status", file=sys.stderr)
     if failure is not None:
         done = "; the order was carried out, see: degrade status" if output.ordered else ""
         if done or not isinstance(failure, BrokenPipeError):  # a reader that had enough

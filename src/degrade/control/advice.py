@@ -73,16 +73,18 @@ def advise(
     found = [_of_nonsense(name, text) for name, text in sorted((nonsense or {}).items())]
     if everyone is not None and _takes_away(everyone):
         here = [flag for flag in flags if flag.held_as == "*"]
-        found.append(_of_hold("*", "every flag", everyone, here))
+        found.append(_with_local(_of_hold("*", "every flag", everyone, here), here))
     if level is not None:
         concerned = [flag for flag in flags if flag.level is not None]
-        found.append(_of_level(level, concerned))
+        found.append(_with_local(_of_level(level, concerned), concerned))
     found += _of_everyone_here(flags)
     for flag in flags:
         own = flag.hold if flag.held_as == flag.name else None
         if own is not None and _takes_away(own):
-            advice = _of_hold(flag.name, flag.name, own, [flag])
-            found.append(replace(advice, note=_stranger(flag, flags)))
+            advice = replace(
+                _of_hold(flag.name, flag.name, own, [flag]), note=_stranger(flag, flags)
+            )
+            found.append(_with_local(advice, [flag]))
         elif flag.local is not None and _takes_away(flag.local):
             if flag.local_as == flag.name:
                 found.append(_of_local(flag.name, flag.name, flag.local, [flag]))
@@ -114,6 +116,8 @@ def _beyond(flag: FlagStatus) -> bool:
 def _of_nonsense(name: str, text: str) -> Advice:
     fit = is_orderable(name)
     words = ("hold", name, "MODE", "--for", "30m", "--reason", "REASON")
+    option_like = ("--",) if name.startswith("-") else ()
+    end = ("release", "--reason", "REASON", *option_like, name)
     return Advice(
         subject=name,
         state="not understood",
@@ -126,7 +130,11 @@ def _of_nonsense(name: str, text: str) -> Advice:
         + ("degraded, off, normal or observe" if fit else "the name of a flag instead"),
         degraded=0,
         instances=0,
-        commands=(Command(purpose="order what was meant", words=words),) if fit else (),
+        commands=(
+            Command(purpose="order what was meant", words=words)
+            if fit
+            else Command(purpose="remove it", words=end),
+        ),
     )
 
 
@@ -215,6 +223,22 @@ def _of_local(name: str, subject: str, hold: Hold, flags: Sequence[FlagStatus]) 
             Command(purpose="end it", words=("release", name, "--local", "--reason", "REASON")),
         ),
     )
+
+
+def _with_local(advice: Advice, flags: Sequence[FlagStatus]) -> Advice:
+    """Add the local holds that override an order of the fleet on this host, and how they end."""
+    over = {flag.local_as: flag.local for flag in flags if flag.overrides}
+    notes, commands = [advice.note] if advice.note else [], list(advice.commands)
+    for name, hold in over.items():
+        if name is not None and hold is not None:
+            which = "on every flag" if name == EVERYONE else f"on {name}"
+            notes.append(
+                f"On this host a local hold {which} overrides it: "
+                f"{hold.mode} by {hold.actor}: {hold.reason}"
+            )
+            words = ("release", name, "--local", "--reason", "REASON")
+            commands.append(Command(purpose="end that on this host", words=words))
+    return replace(advice, note="; ".join(notes), commands=tuple(commands))
 
 
 def _of_cap(flag: FlagStatus) -> Iterator[Advice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.errors import StoreError
 from degrade.ports import Change, Keep, Store
 from degrade.stores.local_holds import LocalHolds
-from degrade.stores.state_changes import valid_text
+from degrade.stores.urls import checked_actor
 from degrade.units import Duration, Ratio, duration_text, ratio
 
 __all__ = ("Control",)
@@ -149,11 +150,16 @@ class Control(Looking):
             StoreError: The store cannot be read or written.
         """
         for_s, why, who = checked_for(for_), checked_reason(reason), self._who(actor)
-        self._check_declared(flag, force=False, tolerant=False)
+        here = in_force(self._here().get(flag), self._clock.wall())
+        self._check_declared(flag, force=here, tolerant=False)
         state = self._store.read()
         hold = state.holds.get(flag)
         if hold is None or not in_force(hold, state.now):
-            raise bad(f"there is no hold on {flag!r} to extend; make one with hold")
+            raise bad(
+                f"the hold on {flag!r} is of this host alone; hold it again with --local"
+                if here
+                else f"there is no hold on {flag!r} to extend; make one with hold"
+            )
         until = None if for_s is None else state.now + for_s
         if until is not None and (hold.until is None or until < hold.until):
             lasts = (
@@ -200,6 +206,8 @@ class Control(Looking):
         if local:
             if now:
                 raise bad("a local release cannot be --now: hold it normal locally for a while")
+            if flag not in self._local.read():
+                self._check_declared(flag, force=False, tolerant=True)
             removed = self._local.release(flag)
             return Released(
                 flag=flag, holds=removed, epoch=None, now=now, local=True,
@@ -207,15 +215,16 @@ class Control(Looking):
             )  # fmt: skip
         state = self._store.read()
         if flag == EVERYONE:
-            names = list(state.holds)
+            names = [*state.holds, *(state.nonsense.keys() - state.holds.keys())]
         else:
             names = [flag]
-            self._check_declared(flag, force=False, tolerant=False)
+            if flag not in state.nonsense:
+                self._check_declared(flag, force=flag in self._here(), tolerant=False)
         events = self._change("released", who, why, holds=dict.fromkeys(names), now=now)
         holds = {
             event.flag: Hold.model_validate(event.evidence["hold"])
             for event in events
-            if event.flag is not None
+            if event.flag is not None and "hold" in event.evidence
         }
         done = Released(
             flag=flag,
@@ -225,6 +234,9 @@ class Control(Looking):
             local=False,
             where=self._store.url,
             still=self._still(flag),
+            meaningless=tuple(
+                event.flag for event in events if event.flag and "meaningless" in event.evidence
+            ),
         )
         return self._awaited(done, waits)
 
@@ -350,10 +362,7 @@ class Control(Looking):
         )
 
     def _who(self, actor: str | None) -> str:
-        who = valid_text(self._actor if actor is None else actor).strip()
-        if not who:
-            raise bad("actor is empty; say who acts")
-        return who[:200]
+        return checked_actor(self._actor if actor is None else actor)
 
     def _check_declared(self, flag: str, *, force: bool, tolerant: bool) -> bool:
         """Refuse names that nobody declared; return whether that could not be found out."""
@@ -381,8 +390,21 @@ class Control(Looking):
             "end it by release '*' --local"
         )
 
+    def _here(self) -> dict[str, Hold]:
+        """Return the local holds; a damaged file must not keep an order from the fleet."""
+        try:
+            return self._local.read()
+        except StoreError:
+            return {}
+
     def _still(self, flag: str) -> str | None:
         state = self._store.read()
+        hold = self._here().get(flag)
+        if hold is not None and in_force(hold, self._clock.wall()):
+            return (
+                f"the local hold on this host, {hold.mode} by {hold.actor}; "
+                f"end it by release {shlex.quote(flag)} --local"
+            )
         everyone = state.holds.get(EVERYONE)
         if flag != EVERYONE and everyone is not None and in_force(everyone, state.now):
             return f"the hold on every flag, {everyone.mode} by {everyone.actor}; end it by release '*'"

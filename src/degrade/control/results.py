@@ -49,8 +49,9 @@ class Released:
         now: Full traffic at once was asked for, without recovery steps.
         local: Local holds were removed, not the store's.
         where: The store, or the file of local holds.
-        still: The hold on every flag, or the level, that goes on to concern the flag; one line.
-            After a local release, the local hold on every flag.
+        still: The local hold, the hold on every flag, or the level that goes on to concern the
+            flag; one line. After a local release, the local hold on every flag.
+        meaningless: Names whose orders could not be understood, such as those of a hand; removed.
         arrived: How far it has come, when that was waited for and something was removed.
     """
 
@@ -61,6 +62,7 @@ class Released:
     local: bool
     where: str
     still: str | None = None
+    meaningless: tuple[str, ...] = ()
     arrived: Arrived | None = None
 
 

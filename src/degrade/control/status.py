@@ -79,6 +79,7 @@ class FlagStatus:
         held_as: Under which name that hold stands: the flag's, or `*`.
         local: The local hold of this host, None without one.
         local_as: Under which name that one stands: the flag's, or `*`.
+        overrides: On this host the local hold decides in the place of `hold` or `level`.
         level: The ordered level, if it concerns this flag and no hold exempts it.
         instances, degraded, silent: How many report it, how many of them are not normal, and
             how many have fallen silent.
@@ -105,6 +106,7 @@ class FlagStatus:
     calls: Mapping[str, int]
     oldest_age_s: float | None
     fleet: FleetView | None = None
+    overrides: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,11 +275,16 @@ def _flag_status(
     hold = None if held_as is None else state.holds[held_as]
     level = _level_on(state, info, hold)
     local_as = next((key for key in (name, EVERYONE) if in_force(local.get(key), now)), None)
+    overrides = (hold is not None or level is not None) and _decides_here(
+        name, state, local, level=level
+    )
 
     heard = [item.flags[name] for item in reports if name in item.flags]
     not_normal = [report for report in heard if report.mode is not Mode.NORMAL]
     worst = max(heard, key=lambda report: (_WORST.index(report.mode), report.dial), default=None)
     ordered_mode, ordered_dial, order = _ordered(hold, level)
+    if overrides and heard and all(item.epoch >= state.epoch for item in reports):
+        ordered_mode, ordered_dial, order = Mode.NORMAL, 0.0, None  # the reports say where it holds
     reported_mode = Mode.NORMAL if worst is None else worst.mode
     mode = max((ordered_mode, reported_mode), key=_WORST.index)
     if worst is not None and (mode is reported_mode or order is None):
@@ -310,7 +317,17 @@ def _flag_status(
         calls=dict(calls),
         oldest_age_s=max(ages, default=None),
         fleet=view,
+        overrides=overrides,
     )
+
+
+def _decides_here(
+    name: str, state: ControlState, local: Mapping[str, Hold], *, level: LevelOrder | None
+) -> bool:
+    """Whether a local hold decides on this host, where it replaces the hold of the same name."""
+    here = {key: hold for key, hold in local.items() if in_force(hold, state.now)}
+    key = deciding(name, state.model_copy(update={"holds": {**state.holds, **here}}))
+    return key in here and (level is None or absolute(here[key]))
 
 
 def deciding(name: str, state: ControlState) -> str | None:
@@ -355,7 +372,8 @@ def _orders(flag: FlagStatus, status: Status) -> list[str]:
     lines = []
     if flag.local is not None:
         where = "on this host alone" + (", every flag" if flag.local_as == EVERYONE else "")
-        lines.append(f"{where}: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}")
+        does = "; it overrides the rest on this host" if flag.overrides else ""
+        lines.append(f"{where}: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}{does}")
     if flag.hold is not None:
         where = "on every flag" if flag.held_as == EVERYONE else "on this flag"
         lines.append(f"hold {where}: {flag.hold.mode} by {flag.hold.actor}: {flag.hold.reason}")

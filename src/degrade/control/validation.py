@@ -11,6 +11,7 @@ from degrade.core.enums import NAME_RULE, HoldMode, is_orderable
 from degrade.errors import ConfigError, UnknownFlagError
 from degrade.runtime.calls.flag import declared
 from degrade.stores.state_changes import valid_text
+from degrade.stores.urls import MAX_ACTOR
 from degrade.units import Duration, Ratio, ratio, seconds
 
 __all__ = (
@@ -36,7 +37,9 @@ def operator() -> str:
     except (OSError, KeyError):  # a container's user without a name; KeyError before 3.13
         user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
     behind = os.environ.get("SUDO_USER")
-    return f"{behind} (as {user})" if behind and behind != user else user
+    who = f"{behind} (as {user})" if behind and behind != user else user
+    plain = "".join(letter if letter.isprintable() else "?" for letter in valid_text(who))
+    return plain[:MAX_ACTOR]  # nobody is kept from acting by the name of an account
 
 
 def check_name(flag: str) -> None:
@@ -81,7 +84,10 @@ def checked_for(for_: Duration | None) -> float | None:
         return None
     for_s = seconds(for_, what="for")
     if for_s <= 0:
-        raise bad(f"for={for_!r}: a hold lasts longer than nothing; None means until released")
+        raise bad(
+            f"for={for_!r}: a hold lasts longer than nothing; "
+            "without an end it is --until-released (for_=None in code)"
+        )
     if for_s > _LONGEST_FOR_S:
         raise bad(
             f"for={for_!r}: longer than ten years; use until released (--until-released) instead"

@@ -1,4 +1,4 @@
-"""Store addresses: secrets left out, names checked, paths found."""
+"""Store addresses: secrets left out, paths found; the names of fleets and of actors checked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from degrade.errors import ConfigError
+from degrade.stores.state_changes import valid_text
 
-__all__ = ("checked_namespace", "redact", "sqlite_path")
+__all__ = ("MAX_ACTOR", "checked_actor", "checked_namespace", "redact", "sqlite_path")
 
 _SCHEME = re.compile(r"[A-Za-z+]*")
 _BEGIN = re.compile(r"([A-Za-z+]*:?/+)?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_ACTOR = 200
+"""The longest name of an actor, characters."""
 
 
 def redact(url: str) -> str:
@@ -60,6 +63,22 @@ def checked_namespace(namespace: str) -> str:
             code="bad-name",
         )
     return namespace
+
+
+def checked_actor(actor: str) -> str:
+    """Return the name of an actor, without the space around it.
+
+    Raises:
+        ConfigError: It is empty, too long, or has control characters (code `bad-name`).
+    """
+    who = valid_text(actor).strip()
+    if not 1 <= len(who) <= MAX_ACTOR or not who.isprintable():
+        shown = f"{who[:30]!r}... ({len(who)} characters)" if len(who) > MAX_ACTOR else repr(who)
+        raise ConfigError(
+            f"actor={shown}: say who acts, in 1 to {MAX_ACTOR} characters that can be printed",
+            code="bad-name",
+        )
+    return who
 
 
 def sqlite_path(url: str) -> Path:
