@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.integration.children import run
+from degrade.control import Control
+from degrade.stores.sqlite import SQLiteStore
+from tests.integration.children import environment, run
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess
 from tests.servers.redis_server import RedisServer
+from tests.servers.waiting import until
 
 pytestmark = [pytest.mark.real]
 
@@ -522,3 +532,61 @@ tell(answers=sum(len(found) for found, _ in results),
     )
     assert done.code == 0, done.stderr
     assert done.all == {"answers": 10, "parent": False}
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-with-forking-servers.md"
+NAMED = """
+
+import os
+
+shop = app
+
+def app(environ, start_response):
+    return [f"{os.getpid()} ".encode(), *shop(environ, start_response)]
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+def test_the_first_request_of_a_new_gunicorn_worker_obeys_an_order(
+    tmp_path: Path, preload: list[str]
+):
+    code = re.search(r"<!-- file: shop.py -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert code is not None
+    (tmp_path / "shop.py").write_text(code[1] + NAMED)
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", *preload, "--chdir", str(tmp_path),
+               "--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", str(tmp_path), "shop:app"]  # fmt: skip
+    first: dict[str, str] = {}
+
+    def answer() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as reply:
+                pid, _, body = reply.read().decode().partition(" ")
+        except OSError:  # no worker listens yet, or the one that did ends
+            return ""
+        return first.setdefault(pid, body)
+
+    process = ServerProcess(command, log=tmp_path / "log", env=environment(tmp_path))
+    store = SQLiteStore(tmp_path / "shop.db")
+    control = Control(store, actor="ana")
+    try:
+        until(lambda: answer() and len(first) == 2, within_s=30.0, what="both workers")
+        assert set(first.values()) == {"liked by ana"}
+        until(
+            lambda: len(store.instances()) == 2 + len(preload) and store.flags(),
+            within_s=30.0,
+            what="the heartbeats",
+        )
+        held = control.hold("feed.ranking", "off", for_="5m", reason="x", wait=1.0, timeout="20s")
+        assert held.arrived is not None
+        assert held.arrived.enough
+        os.kill(process.pid, signal.SIGHUP)
+        until(lambda: answer() and len(first) == 4, within_s=30.0, what="two new workers")
+        assert list(first.values())[2:] == ["front page", "front page"]
+    except AssertionError as error:
+        error.add_note(process.tail())
+        raise
+    finally:
+        process.stop()
+        store.close()
