@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase, is_orderable
 from degrade.core.records import FleetVerdict, Hold, LevelOrder
-from degrade.units import ratio_text
+from degrade.errors import ConfigError
+from degrade.units import ratio, ratio_text, seconds
 
 if TYPE_CHECKING:
     from degrade.control.status import FlagStatus
@@ -123,7 +125,9 @@ def _of_nonsense(name: str, text: str) -> Advice:
         state="not understood",
         flags=(name,),
         by="hand",
-        reason=f"{text!r} is no order" if fit else f"{name!r} cannot be the name of a flag",
+        reason=f"{text!r} is no order{_mistake(text)}"
+        if fit
+        else f"{name!r} cannot be the name of a flag",
         since=None,
         until=None,
         ends="changes nothing; write "
@@ -136,6 +140,27 @@ def _of_nonsense(name: str, text: str) -> Advice:
             else Command(purpose="remove it", words=end),
         ),
     )
+
+
+def _mistake(text: str) -> str:
+    """Say which field of an order that was written by hand as JSON is wrong, if that can be told."""
+    try:
+        said = json.loads(text)
+        if not isinstance(said, dict):
+            return ""
+        if said.get("mode") not in list(HoldMode):
+            return f": mode={said.get('mode')!r} is none of {', '.join(HoldMode)}"
+        if said["mode"] != HoldMode.DEGRADED and said.get("dial", 1) != 1:
+            return f": dial={said['dial']!r} belongs to degraded alone"
+        if isinstance(dial := said.get("dial", 1), str) or ratio(dial, what="dial") == 0:
+            return f": dial={dial!r} is no number above 0, up to 1"
+        seconds(said.get("for") or 0, what="for")
+    except ConfigError as error:
+        return f": {error}"
+    except (ValueError, RecursionError, TypeError):  # cut short, or no JSON at all
+        return ""
+    until = said.get("until")
+    return "" if isinstance(until, (int, float, type(None))) else f": until={until!r} is no time"
 
 
 def _stranger(flag: FlagStatus, flags: Sequence[FlagStatus]) -> str:

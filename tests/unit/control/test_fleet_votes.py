@@ -114,13 +114,24 @@ def test_a_capped_flag_is_left_to_the_operator_and_the_advice_says_so():
     [
         ("feed", "degradd", "'degradd' is no order", 1),
         ("*", "{", "'{' is no order", 1),
+        ("feed", '{"mode":"off","for":"3x"}', "for='3x' is not a duration", 1),
+        ("feed", '{"mode":"off","for":"30"}', "write 30s for seconds", 1),
+        ("feed", '{"mode":"of"}', "mode='of' is none of normal, degraded, off, observe", 1),
+        ("feed", '{"mod":"off"}', "mode=None is none of", 1),
+        ("feed", '{"mode":"off","dial":0.5}', "dial=0.5 belongs to degraded alone", 1),
+        ("feed", '{"mode":"degraded","dial":"25%"}', "'25%' is no number above 0", 1),
+        ("feed", '{"mode":"degraded","dial":0}', "dial=0 is no number above 0", 1),
+        ("feed", '{"mode":"degraded","dial":25}', "dial=25 is not a ratio", 1),
+        ("feed", '{"mode":"off","until":"noon"}', "until='noon' is no time", 1),
+        ("feed", '{"mode":["off"]}', "mode=['off'] is none of", 1),
+        ("feed", "[" * 80, "is no order", 1),
         ("a b", "off", "'a b' cannot be the name of a flag", 1),
     ],
 )
 def test_nonsense_is_shown_with_what_to_write_instead(name, text, says, count):
     (advice,) = status_of(state(nonsense={name: text})).advice
     assert (advice.subject, advice.state, advice.by) == (name, "not understood", "hand")
-    assert advice.reason == says
+    assert says in advice.reason
     assert advice.ends.startswith("changes nothing; write ")
     assert len(advice.commands) == count
     removes = ("release", "--reason", "REASON", name)
