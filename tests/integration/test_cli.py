@@ -568,6 +568,33 @@ def test_an_interrupted_wait_has_its_own_code_and_the_order_stands(env, store, t
     assert set(store.read().holds) == {"feed.ranking"}
 
 
+def test_a_wait_says_that_its_order_was_undone_by_another(env, degrade, store, tmp_path):
+    store.report(report("a"))
+    words = ["hold", "feed.ranking", "off", "--for", "5m", "-r", "x", "--wait", "99%"]
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *words, "--timeout", "1h"],
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert waiting.stdout is not None
+        assert "is held off" in waiting.stdout.readline()
+        degrade("--actor", "bob", "release", "feed.ranking", "-r", "too early")
+        store.report(report("a").model_copy(update={"epoch": 2}))
+        out, err = waiting.communicate(timeout=PATIENCE_S)
+        assert (waiting.returncode, err) == (0, "")
+        assert "1 of 1 instances have applied it" in out
+        assert (
+            "but it stands no longer, released by bob: too early\nlook again: degrade status" in out
+        )
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
 def test_an_order_without_a_sensible_end_stops_nobody_from_looking(degrade, store, path):
     done = degrade("hold", "feed.ranking", "off", "--for", "9999999999999999d", "-r", "x", code=2)
     assert "longer than ten years; use until released" in done.stderr

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from degrade.cli.layout import say
 from degrade.cli.render_status import end_of, seen_line
-from degrade.cli.terminal_text import command_line
+from degrade.cli.terminal_text import clean, command_line
 from degrade.control import Arrived, Held, LevelOrdered, LevelReleased, Released
 from degrade.core.enums import HoldMode
 from degrade.units import duration_text, ratio_text
@@ -95,6 +95,7 @@ def show_arrived(
     if not arrived.instances:
         say(out, f"no process has been heard in the last ten minutes (waited {after})")
         say(out, "so nobody has applied it; whoever starts reads it before it serves")
+        _show_undone(arrived, out, prefix=prefix)
         return
     count = f"{arrived.applied} of {arrived.instances} instances have applied it after {after}"
     if arrived.enough:
@@ -102,6 +103,7 @@ def show_arrived(
     else:
         short = f"{count}, less than the {ratio_text(arrived.asked)} asked for"
         say(out, Text(short, style="bold red"))
+    _show_undone(arrived, out, prefix=prefix)
     if arrived.missing:
         say(out, "not known to have applied it:")
     for item in arrived.missing:
@@ -113,3 +115,12 @@ def show_arrived(
             there = command_line([*prefix, *local])
             say(out, f"on those hosts, without the store: {there}", copy=True)
         say(out, "a process that is gone for good counts until ten minutes after it was heard")
+
+
+def _show_undone(arrived: Arrived, out: Console, *, prefix: Sequence[str]) -> None:
+    """Print which later order ended or replaced the change meanwhile."""
+    event = arrived.undone
+    if event is not None:
+        by = f"{event.type.replace('_', ' ')} by {event.actor}: {event.cause}"
+        say(out, Text(clean(f"but it stands no longer, {by}"), style="bold red"))
+        say(out, f"look again: {command_line([*prefix, 'status'])}", copy=True)

@@ -7,21 +7,26 @@ too. Silence is no arrival: whoever cannot be heard is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from degrade.core.records import InstanceReport
+from degrade.core.records import Event, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Store
 
-__all__ = ("LOOK_S", "SILENT_S", "Arrived", "Seen", "arrival", "seen", "wait_applied")
+__all__ = ("LOOK_S", "SILENT_S", "Arrived", "Seen", "arrival", "seen", "undone", "wait_applied")
 
 SILENT_S: Final = 30.0
 """An instance without a heartbeat for so long, three times the slowest rhythm of a shared store, is
 silent."""
 LOOK_S: Final = 0.2
 """How often the heartbeats are read while waiting, seconds."""
+
+
+_ORDERS: Final = frozenset(
+    {"hold", "released", "expired", "level", "level_released", "level_expired"}
+)  # not "extended", which leaves an order as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class Arrived:
         after_s: How long that took, or was waited for, seconds.
         missing: The others, those heard last first.
         trouble: Why the newest heartbeats could not be read; None when they could.
+        undone: The later order that ended or replaced the change meanwhile; None while it stands.
     """
 
     epoch: int
@@ -65,6 +71,7 @@ class Arrived:
     after_s: float
     missing: tuple[Seen, ...] = ()
     trouble: str | None = None
+    undone: Event | None = None
 
 
 def seen(report: InstanceReport, now: float) -> Seen:
@@ -96,6 +103,13 @@ def arrival(
         after_s=after_s,
         missing=tuple(sorted(missing, key=lambda item: (item.heard_s, item.id))),
     )
+
+
+def undone(events: Sequence[Event], epoch: int) -> Event | None:
+    """Return the first event that ended or replaced what the change with an epoch ordered."""
+    flags = {event.flag for event in events if event.epoch == epoch and event.type in _ORDERS}
+    later = (event for event in events if event.epoch > epoch and event.type in _ORDERS)
+    return next((event for event in later if event.flag in flags), None)
 
 
 def wait_applied(

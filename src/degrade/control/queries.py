@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from degrade.clock import Clock, SystemClock
 from degrade.control.fleet_votes import fold_fleet
-from degrade.control.propagation import Arrived, wait_applied
+from degrade.control.propagation import Arrived, undone, wait_applied
 from degrade.control.status import Status, Why, fold_status, fold_why
 from degrade.control.validation import bad, checked_wait, unknown
 from degrade.core.records import ControlState, Event
@@ -131,7 +132,11 @@ class Looking:
 
     def _wait(self, epoch: int, waits: tuple[float, float]) -> Arrived:
         share, timeout_s = waits
-        return wait_applied(
+        arrived = wait_applied(
             self._store, epoch, share=share, timeout_s=timeout_s,
             monotonic=self._clock.monotonic, sleep=self._sleep,
         )  # fmt: skip
+        try:
+            return replace(arrived, undone=undone(self._store.events(), epoch))
+        except StoreError:
+            return arrived

@@ -214,3 +214,39 @@ def test_what_cannot_be_waited_for_is_refused_before_anything_is_ordered(
     assert store.events() == []
     with pytest.raises(ConfigError):
         control.wait_applied(1, share=None)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "told"),
+    [
+        (lambda other: other.release("feed", reason="too early"), ("released", "bob", "too early")),
+        (
+            lambda other: other.hold("feed", "normal", for_="1m", reason="no"),
+            ("hold", "bob", "no"),
+        ),
+        (lambda other: other.release("*", reason="all"), ("released", "bob", "all")),
+        (lambda other: other.extend("feed", for_="2h"), None),
+        (lambda other: other.hold("*", "normal", for_="1m", reason="no"), None),
+        (lambda other: other.order_level(2, for_="1m", reason="no"), None),
+    ],
+)
+def test_an_order_that_was_undone_while_it_was_waited_for_says_by_which(
+    store, clock, sleep, tmp_path, meanwhile, told
+):
+    local = LocalHolds(directory=tmp_path, clock=clock)
+    control, other = (
+        Control(store, actor=actor, clock=clock, local=local, sleep=sleep)
+        for actor in ("ana", "bob")
+    )
+    sleep.at(0.2, lambda: meanwhile(other))
+    found = control.hold("feed", "off", for_="1h", reason="x", wait=1.0, timeout="1s").arrived
+    undone = found.undone
+    assert (None if undone is None else (undone.type, undone.actor, undone.cause)) == told
+
+
+def test_a_level_that_was_released_while_it_was_waited_for_says_so(store, clock, sleep, tmp_path):
+    local = LocalHolds(directory=tmp_path, clock=clock)
+    control = Control(store, actor="ana", clock=clock, local=local, sleep=sleep)
+    sleep.at(0.2, lambda: control.release_level(reason="over", actor="bob"))
+    found = control.order_level(2, for_="1h", reason="x", wait=1.0, timeout="1s").arrived
+    assert (found.undone.type, found.undone.actor) == ("level_released", "bob")
