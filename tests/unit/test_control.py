@@ -143,7 +143,8 @@ class TestHold:
             ({"actor": "x" * 201}, "bad-name"),
             ({"actor": "ana\x1b[2J"}, "bad-name"),
             ({"actor": "ana\nbob"}, "bad-name"),
-            ({"actor": "\u202eana"}, "bad-name"),
+            ({"actor": "ana\x9b31m"}, "bad-name"),
+            ({"actor": "ana\u2028bob"}, "bad-name"),
         ],
     )
     def test_an_order_that_makes_no_sense_is_refused_and_nothing_written(

@@ -14,6 +14,7 @@ __all__ = ("MAX_ACTOR", "checked_actor", "checked_namespace", "redact", "sqlite_
 _SCHEME = re.compile(r"[A-Za-z+]*")
 _BEGIN = re.compile(r"([A-Za-z+]*:?/+)?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_ACTOR = 200
 """The longest name of an actor, characters."""
 
@@ -72,10 +73,11 @@ def checked_actor(actor: str) -> str:
         ConfigError: It is empty, too long, or has control characters (code `bad-name`).
     """
     who = valid_text(actor).strip()
-    if not 1 <= len(who) <= MAX_ACTOR or not who.isprintable():
+    if not 1 <= len(who) <= MAX_ACTOR or _CONTROL.search(who):
         shown = f"{who[:30]!r}... ({len(who)} characters)" if len(who) > MAX_ACTOR else repr(who)
         raise ConfigError(
-            f"actor={shown}: say who acts, in 1 to {MAX_ACTOR} characters that can be printed",
+            f"actor={shown}: say who acts, in 1 to {MAX_ACTOR} characters, none of them "
+            "a control character",
             code="bad-name",
         )
     return who
