@@ -220,25 +220,6 @@ def test_what_was_written_by_hand_is_obeyed_or_explained(
     assert re.search(r"released  feed.ranking  degraded  by redis-cli: none given", events)
 
 
-@pytest.mark.parametrize("name", ["_x", "a b", "-x", "[red]", "feed.analytics"])
-@pytest.mark.parametrize("every", [False, True])
-def test_a_release_removes_what_was_written_by_hand_and_means_nothing(
-    degrade: Run, redis_server: RedisServer, name: str, every: bool
-) -> None:
-    degrade("status")
-    key = "degrade:{default}:holds"
-    text = "of" if name == "feed.analytics" else "off"
-    redis_server.cli("HSET", key, name, text, "feed.ranking", "off")
-    assert json.loads(degrade("status", "--json").stdout)["nonsense"] == {name: text}
-    done = degrade("release", "-r", "tidy", "--", "*" if every else name)
-    assert f"{name}: an order that could not be understood is removed" in done.stdout
-    left = set(redis_server.cli("HKEYS", key).split())
-    assert left == ({"_incarnation"} if every else {"_incarnation", "feed.ranking"})
-    assert json.loads(degrade("status", "--json").stdout)["nonsense"] == {}
-    told = json.loads(degrade("events", "--json").stdout.splitlines()[-1])
-    assert (told["type"], told["actor"]) == ("released", "ana")
-
-
 def test_a_store_that_was_emptied_and_restored_says_so(
     degrade: Run, redis_server: RedisServer, env: dict[str, str], tmp_path: Path
 ) -> None:

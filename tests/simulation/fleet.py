@@ -19,7 +19,7 @@ from degrade import SLA, Recovery
 from degrade.core.enums import Phase
 from degrade.runtime import current_runtime
 from degrade.runtime.calls.flag import Flag
-from degrade.runtime.calls.registry import registry
+from degrade.runtime.calls.registry import Place, registry
 from tests.simulation.calls import Health
 from tests.simulation.faults import Faults
 from tests.simulation.network import Network
@@ -145,7 +145,7 @@ class Fleet(Traffic):
         name = f"process-{self._started}"
         process = Process(
             self.world, self.network, name, clock=clock,
-            flags=[Flag(**spec, _place=("sim", "sim", "sim")) for spec in self._flags],
+            flags=[Flag(**spec, _place=Place("sim", "sim", "sim")) for spec in self._flags],
             ladders=self._ladders, traffic=self,
         )  # fmt: skip
         for flag, one in process.recovering.items():

@@ -40,9 +40,7 @@ def show_held(held: Held, out: Console, *, prefix: Sequence[str], now: float) ->
 def show_released(released: Released, out: Console) -> None:
     """Print what a release did."""
     place = f"on this host ({released.where})" if released.local else f"(epoch {released.epoch})"
-    for name in released.meaningless:
-        say(out, f"{name}: an order that could not be understood is removed {place}")
-    if not released.holds and not released.meaningless:
+    if not released.holds:
         name = "nothing" if released.flag == "*" else f"{released.flag} is not held, so nothing"
         say(out, f"{name} was released")
     for name, hold in released.holds.items():

@@ -118,8 +118,6 @@ def _beyond(flag: FlagStatus) -> bool:
 def _of_nonsense(name: str, text: str) -> Advice:
     fit = is_orderable(name)
     words = ("hold", name, "MODE", "--for", "30m", "--reason", "REASON")
-    option_like = ("--",) if name.startswith("-") else ()
-    end = ("release", "--reason", "REASON", *option_like, name)
     return Advice(
         subject=name,
         state="not understood",
@@ -131,14 +129,14 @@ def _of_nonsense(name: str, text: str) -> Advice:
         since=None,
         until=None,
         ends="changes nothing; write "
-        + ("degraded, off, normal or observe" if fit else "the name of a flag instead"),
+        + (
+            "degraded, off, normal or observe"
+            if fit
+            else "the name of a flag instead, and remove this field"
+        ),
         degraded=0,
         instances=0,
-        commands=(
-            Command(purpose="order what was meant", words=words)
-            if fit
-            else Command(purpose="remove it", words=end),
-        ),
+        commands=(Command(purpose="order what was meant", words=words),) if fit else (),
     )
 
 

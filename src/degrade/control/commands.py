@@ -215,16 +215,15 @@ class Control(Looking):
             )  # fmt: skip
         state = self._store.read()
         if flag == EVERYONE:
-            names = [*state.holds, *(state.nonsense.keys() - state.holds.keys())]
+            names = list(state.holds)
         else:
             names = [flag]
-            if flag not in state.nonsense:
-                self._check_declared(flag, force=flag in self._here(), tolerant=False)
+            self._check_declared(flag, force=flag in self._here(), tolerant=False)
         events = self._change("released", who, why, holds=dict.fromkeys(names), now=now)
         holds = {
             event.flag: Hold.model_validate(event.evidence["hold"])
             for event in events
-            if event.flag is not None and "hold" in event.evidence
+            if event.flag is not None
         }
         done = Released(
             flag=flag,
@@ -234,9 +233,6 @@ class Control(Looking):
             local=False,
             where=self._store.url,
             still=self._still(flag),
-            meaningless=tuple(
-                event.flag for event in events if event.flag and "meaningless" in event.evidence
-            ),
         )
         return self._awaited(done, waits)
 

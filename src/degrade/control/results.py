@@ -51,7 +51,6 @@ class Released:
         where: The store, or the file of local holds.
         still: The local hold, the hold on every flag, or the level that goes on to concern the
             flag; one line. After a local release, the local hold on every flag.
-        meaningless: Names whose orders could not be understood, such as those of a hand; removed.
         arrived: How far it has come, when that was waited for and something was removed.
     """
 
@@ -62,7 +61,6 @@ class Released:
     local: bool
     where: str
     still: str | None = None
-    meaningless: tuple[str, ...] = ()
     arrived: Arrived | None = None
 
 

@@ -90,8 +90,7 @@ def body_of(state: Kept) -> str:
     body = state.model_dump(mode="json", exclude={"unread", "nonsense"})
     for place, records in state.unread.items():
         if place in _MANY:
-            stay = {n: i for n, i in records.items() if place != "holds" or n in state.nonsense}
-            body[place] = stay | body[place]
+            body[place] = records | body[place]
         elif body[place] is None:
             body[place] = records[place]
     return json.dumps(body)

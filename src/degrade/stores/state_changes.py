@@ -4,7 +4,7 @@ Pure: a store gives its state, the head of its log and its time, and writes what
 
     change   holds and level of the change replace or remove those of the state; an end leaves
              a tombstone until the next hold; epoch + 1; one event a part. With nothing to do,
-             nothing changes. A release also removes what was written by hand and means nothing.
+             nothing changes.
     sweep    the same for everything past its `until`.
     append   events only; the epoch stays.
 
@@ -122,7 +122,6 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
     """Return the state and the events after a human's change at the store's time `now`."""
     epoch = state.epoch + 1
     holds, released, off_ended = dict(state.holds), dict(state.released), dict(state.off_ended)
-    nonsense = dict(state.nonsense)
     drafts: list[Draft] = []
 
     def log(flag: str | None, evidence: Mapping[str, Any]) -> None:
@@ -141,12 +140,7 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
         before = holds.get(flag)
         after = _new_hold(before, asked, extends=change.type == "extended", epoch=epoch, now=now)
         if after is None:
-            if change.type == "extended":
-                continue
-            meaningless = nonsense.pop(flag, None)
-            if before is None:
-                if meaningless is not None:
-                    log(flag, {"meaningless": meaningless})
+            if before is None or change.type == "extended":
                 continue
             del holds[flag]
             released[flag] = Release(
@@ -183,7 +177,6 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
             "off_ended": off_ended,
             "released": _recent(released, now),
             "level_released": level_released,
-            "nonsense": nonsense,
         }
     )
     return append_drafts(after_state, head, drafts, now=now)

@@ -163,20 +163,6 @@ def test_a_hold_that_cannot_be_read_is_shown_kept_and_can_be_written_over(path, 
     command.close()
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_a_hold_that_cannot_be_read_is_removed_by_its_release(path, store, fresh):
-    store.change(change(feed=hold("off"), search=hold()))
-    store.read()
-    raw(path, "UPDATE control SET state = json_set(state, '$.holds.feed', json(?))", '{"v": 2}')
-    command = SQLiteStore(path, create=False) if fresh else store
-    (event,) = command.change(change("released", feed=None))
-    assert (event.type, event.flag) == ("released", "feed")
-    state = command.read()
-    assert (standing(state), state.nonsense) == ({"search": "degraded"}, {})
-    assert command.change(change("released", feed=None)) == ()
-    command.close()
-
-
 def test_a_level_that_cannot_be_read_is_none_and_can_be_written_over(path, store):
     store.change(change("level", level=order(2)))
     raw(path, "UPDATE control SET state = json_set(state, '$.level.v', 2)")

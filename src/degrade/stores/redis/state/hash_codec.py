@@ -260,9 +260,6 @@ def _changed_holds(
         stays = stays or (name in before.by_hand and (same or new_life))
         if _text(before.holds.get(name)) != value and not stays:
             desk[name] = value
-    gone = before.state.nonsense.keys() - after.nonsense.keys() - after.holds.keys()
-    for name in () if new_life else gone:
-        desk[name] = kept[f"hold:{name}"] = None
     return desk, kept
 
 

@@ -94,7 +94,7 @@ def hint_of(state: ControlState, events: tuple[Event, ...]) -> bytes:
     if len(events) == 1 and events[0].flag is not None and events[0].type in _SINGLE:
         flag = events[0].flag
         hold, release = state.holds.get(flag), state.released.get(flag)
-        named = hint if hold is None and release is None else hint.model_copy(update={"flag": flag})
+        named = hint.model_copy(update={"flag": flag})
         if hold is not None:
             named = named.model_copy(
                 update={"mode": hold.mode, "dial": hold.dial, "until": hold.until}
