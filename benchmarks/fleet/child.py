@@ -18,7 +18,7 @@ from typing import Any
 import degrade
 from benchmarks.fleet.noted import Noted
 from degrade.core.resolve import Resolved
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 FLAG = "bench.toggle"
 
@@ -42,10 +42,10 @@ def _app(url: str, namespace: str, note: Seen) -> None:
     """Follow a flag; note the epoch and the time of every change that was visible here."""
     flag = degrade.Flag(FLAG)
     runtime = degrade.configure(store=url, namespace=namespace, state_file=False)
-    settle = Watch.settle
+    settle = FlagMonitor.settle
     last, orders = [flag.degraded], runtime.orders
 
-    def settled(watch: Watch, *found: Resolved | None) -> None:
+    def settled(watch: FlagMonitor, *found: Resolved | None) -> None:
         settle(watch, *found)
         degraded = flag.degraded
         at = time.monotonic()
@@ -53,7 +53,7 @@ def _app(url: str, namespace: str, note: Seen) -> None:
             last[0] = degraded
             note(orders._state.epoch, at)  # type: ignore[union-attr]  # noqa: SLF001 - at once: it is measured
 
-    Watch.settle = settled  # type: ignore[method-assign]  # all that calls read was just written
+    FlagMonitor.settle = settled  # type: ignore[method-assign]  # all that calls read was just written
     if not runtime.wait_ready("10s"):
         raise SystemExit("the store did not answer")
 

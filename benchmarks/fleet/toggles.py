@@ -38,7 +38,7 @@ from degrade.stores.redis.state.hints import parsed
 from degrade.stores.redis.store import RedisStore
 from degrade.stores.redis.transport.address import parse
 from degrade.stores.redis.transport.base import Check, Command, Transacted
-from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.transport.client import RedisTransport
 
 TOGGLES = 2_000
 EVERY_S = 0.01
@@ -49,7 +49,7 @@ NOBODYS = "nobodys"
 Row = dict[str, Any]
 
 
-class _Timed(RedisLink):
+class _Timed(RedisTransport):
     """A link that notes when its last script was sent, and which hint that published."""
 
     sent = 0.0

@@ -30,12 +30,12 @@ from degrade.errors import ConfigError, UsageError
 
 __all__ = (
     "OUTSIDE",
+    "CaptureScope",
     "Context",
-    "Note",
+    "DegradedStatus",
     "Request",
-    "Scope",
     "Served",
-    "Stamp",
+    "ServedNote",
     "context",
     "identify",
     "request",
@@ -79,7 +79,7 @@ class Served:
     side_effect: bool = False
 
 
-class Stamp(NamedTuple):
+class DegradedStatus(NamedTuple):
     """What all answers of a flag share until it changes: `(flag, reason, since)`.
 
     A call only points to it, so that a note costs one small tuple.
@@ -91,11 +91,11 @@ class Stamp(NamedTuple):
     side_effect: bool = False
 
 
-Note = tuple[Stamp, RungKind, float | None]
+ServedNote = tuple[DegradedStatus, RungKind, float | None]
 """One degraded answer: the flag's stamp, the rung, the age of the snapshot in seconds."""
 
 
-def _served(note: Note) -> Served:
+def _served(note: ServedNote) -> Served:
     stamp, rung, age_s = note
     return Served(
         flag=stamp.flag,
@@ -139,7 +139,7 @@ class _Around:
 
     def __init__(self, around: Context | None) -> None:
         self.around = around
-        self.notes: deque[Note] = deque((), MOST_NOTES)  # noqa: RUF037 - half the cost of a keyword, for every request
+        self.notes: deque[ServedNote] = deque((), MOST_NOTES)  # noqa: RUF037 - half the cost of a keyword, for every request
         self.branched = False
         self._token: Token[Context | None] | None = None
 
@@ -148,7 +148,7 @@ class _Around:
         """Whether a degraded answer went into what is made here, or a degraded branch was taken."""
         return self.branched or any(not note[0].side_effect for note in self.notes.copy())
 
-    def aside(self, note: Note) -> None:
+    def aside(self, note: ServedNote) -> None:
         """Take the note of a side effect that was skipped: what is made here stays whole."""
         if not note[0].side_effect:
             note = (note[0]._replace(side_effect=True), *note[1:])
@@ -241,7 +241,7 @@ class Request(_Around):
             _check_subject("request", subject)
         self.subject = subject
         self.who: Subject = None
-        self.note: Callable[[Note], None] = self.notes.append
+        self.note: Callable[[ServedNote], None] = self.notes.append
 
     @property
     def served(self) -> tuple[Served, ...]:
@@ -299,10 +299,12 @@ class Request(_Around):
         return f"<request subject={self.subject!r} served={len(self.notes)}>"
 
 
-def _both(here: Callable[[Note], None], around: Callable[[Note], None]) -> Callable[[Note], None]:
+def _both(
+    here: Callable[[ServedNote], None], around: Callable[[ServedNote], None]
+) -> Callable[[ServedNote], None]:
     """Return what takes a note in two places; no method, which would be a cycle of references."""
 
-    def note(note: Note) -> None:
+    def note(note: ServedNote) -> None:
         here(note)
         around(note)
 
@@ -393,7 +395,7 @@ def served() -> tuple[Served, ...]:
     return () if around is None else around.served
 
 
-class Scope(_Around):
+class CaptureScope(_Around):
     """Around a call whose result will be captured: tells whether the result may be kept."""
 
     __slots__ = ("_subject",)
@@ -429,7 +431,7 @@ class Scope(_Around):
         """The same for keys of snapshots."""
         return (self.around or OUTSIDE).who
 
-    def note(self, note: Note) -> None:
+    def note(self, note: ServedNote) -> None:
         """Take the note of a degraded answer."""
         self.notes.append(note)
         if self.around is not None:
@@ -441,5 +443,5 @@ class Scope(_Around):
         return super().tainted or self.subject != self._subject
 
 
-Context = Request | Scope
+Context = Request | CaptureScope
 """What is around a call; its `note` takes the note of a degraded answer."""

@@ -24,7 +24,7 @@ __all__ = (
     "Blob",
     "Blobs",
     "Change",
-    "Draft",
+    "EventDraft",
     "FlagStats",
     "Fleet",
     "Keep",
@@ -38,7 +38,7 @@ Keep = Literal["keep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class EventDraft:
     """An event before the store gives it an id, a time, an epoch and its link to the one before."""
 
     type: EventType
@@ -135,7 +135,7 @@ class Store(Protocol):
         """
         ...
 
-    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+    def append(self, drafts: Sequence[EventDraft]) -> tuple[Event, ...]:
         """Append events of the automation; the epoch stays."""
         ...
 

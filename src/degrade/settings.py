@@ -178,10 +178,10 @@ def open_store(
     if scheme in _REDIS:
         from degrade.stores.redis.store import RedisStore  # noqa: PLC0415 - only the store in use
         from degrade.stores.redis.transport.address import parse  # noqa: PLC0415 - only the store in use
-        from degrade.stores.redis.transport.lazy import LateLink  # noqa: PLC0415 - only the store in use
+        from degrade.stores.redis.transport.lazy import LazyTransport  # noqa: PLC0415 - only the store in use
 
         return RedisStore(
-            LateLink(parse(url)), clock=clock, server_time=clock is None, namespace=namespace,
+            LazyTransport(parse(url)), clock=clock, server_time=clock is None, namespace=namespace,
             snapshot_keys=() if snapshots_key is None else _keys(snapshots_key),
         )  # fmt: skip
     raise ConfigError(

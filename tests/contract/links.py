@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from degrade.errors import StoreError
-from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.transport.client import RedisTransport
 from tests.servers.waiting import until
 
 SLACK_S = 0.25
@@ -19,7 +19,7 @@ SLACK_S = 0.25
 class Listener:
     """Listens in a thread of its own, and remembers what was heard."""
 
-    def __init__(self, link: RedisLink, channel: str = "hint") -> None:
+    def __init__(self, link: RedisTransport, channel: str = "hint") -> None:
         self.heard: list[bytes | None] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(

@@ -10,7 +10,7 @@ import pytest
 from degrade.errors import CodecError, StoreError
 from degrade.ports import Blob, PartlyStoredError
 from degrade.stores.redis.snapshots import RedisBlobs
-from degrade.stores.redis.transport.client import RedisLink, link_of
+from degrade.stores.redis.transport.client import RedisTransport, link_of
 from tests.servers.cluster import Cluster
 from tests.servers.proxy import silent_port
 from tests.servers.redis_server import RedisServer
@@ -26,14 +26,14 @@ def blob(key: str, body: bytes = b"body", *, keep_s: float = 60.0) -> Blob:
 
 
 @pytest.fixture
-def link(redis_server: RedisServer) -> Iterator[RedisLink]:
+def link(redis_server: RedisServer) -> Iterator[RedisTransport]:
     made = link_of(redis_server.url)
     yield made
     made.close()
 
 
 @pytest.fixture
-def blobs(link: RedisLink) -> RedisBlobs:
+def blobs(link: RedisTransport) -> RedisBlobs:
     return RedisBlobs(link, namespace="shop")
 
 

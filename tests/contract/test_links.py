@@ -10,7 +10,7 @@ import pytest
 
 from degrade.errors import StoreError
 from degrade.stores.redis.transport.base import Check
-from degrade.stores.redis.transport.client import RedisLink, link_of
+from degrade.stores.redis.transport.client import RedisTransport, link_of
 from tests.contract.links import SLACK_S, Listener, took_s
 from tests.servers.redis_server import RedisServer
 from tests.servers.waiting import until
@@ -22,21 +22,21 @@ SAID = ("get", "subscribe", "client|setname")
 
 
 @pytest.fixture
-def link(redis_server: RedisServer) -> Iterator[RedisLink]:
+def link(redis_server: RedisServer) -> Iterator[RedisTransport]:
     made = link_of(redis_server.url)
     yield made
     made.close()
 
 
 @pytest.fixture
-def listening(link: RedisLink) -> Iterator[Listener]:
+def listening(link: RedisTransport) -> Iterator[Listener]:
     listener = Listener(link)
     listener.await_subscription()
     yield listener
     listener.stop()
 
 
-def server_time(link: RedisLink) -> float:
+def server_time(link: RedisTransport) -> float:
     return link.transact(["k"], [], [], deadline=None).now
 
 

@@ -10,7 +10,7 @@ from degrade.clock import Clock
 from degrade.stores.memory import MemoryStore
 from degrade.stores.redis.store import RedisStore
 from degrade.stores.redis.transport.address import parse
-from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.transport.client import RedisTransport
 from degrade.stores.sqlite import SQLiteStore
 from degrade.testing import MakeStore, StoreContract
 from tests.servers.fixtures import Servers
@@ -27,7 +27,7 @@ def over_redis() -> Iterator[Callable[[str], MakeStore]]:
     def over(url: str) -> MakeStore:
         def make(clock: Clock, namespace: str) -> RedisStore:
             store = RedisStore(
-                RedisLink(parse(url), timeout=PATIENCE),
+                RedisTransport(parse(url), timeout=PATIENCE),
                 clock=clock,
                 namespace=namespace,
                 server_time=False,

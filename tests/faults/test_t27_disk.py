@@ -18,12 +18,12 @@ import random
 from pathlib import Path
 from degrade.core.records import ControlState
 from degrade.errors import StoreError
-from degrade.stores.private_file import OwnFile
+from degrade.stores.private_file import PrivateFile
 from degrade.stores.state_file import Saved, SavedState
 from degrade.testing.store_records import hold
 
 file = SavedState("default", "redis://server", directory=Path.cwd())
-raw = OwnFile("the saved state", file.path.name, directory=Path.cwd())
+raw = PrivateFile("the saved state", file.path.name, directory=Path.cwd())
 rng = random.Random(7)
 
 def state(name, size):

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import degrade.context as contexts
-from degrade.context import OUTSIDE, UNKNOWN, Request, Scope, Stamp, context, identify, served
+from degrade.context import (
+    OUTSIDE,
+    UNKNOWN,
+    CaptureScope,
+    DegradedStatus,
+    Request,
+    context,
+    identify,
+    served,
+)
 from degrade.core.enums import RungKind
 
 SUBJECTS = st.sampled_from([None, "ana", "ben"])
@@ -51,7 +60,7 @@ def walk(tree: list[Any], around: list[Model], names: list[str]) -> None:
                 names.append(f"flag-{len(names)}")
                 here = context()
                 if here is not None:
-                    note = (Stamp(names[-1], "", None), RungKind.OMIT, None)
+                    note = (DegradedStatus(names[-1], "", None), RungKind.OMIT, None)
                     (here.aside if side_effect else here.note)(note)
                 for each in around:
                     each.notes.append(names[-1])
@@ -72,7 +81,7 @@ def walk(tree: list[Any], around: list[Model], names: list[str]) -> None:
                     name(subject, requests)
                     walk(inner, Model(real, subject, around).chain, names)
             case ("scope", inner):
-                with Scope() as real:
+                with CaptureScope() as real:
                     before = requests[-1].subject if requests else None
                     model = Model(real, None, around)
                     walk(inner, model.chain, names)

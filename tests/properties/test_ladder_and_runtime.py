@@ -34,8 +34,8 @@ from degrade.clock import ManualClock
 from degrade.control import Control
 from degrade.core.enums import Mode, Outcome, Phase
 from degrade.runtime.calls.registry import registry
-from degrade.runtime.monitoring.call_recorder import Marked, Recorder, missing
-from degrade.runtime.monitoring.sla_counter import Tally
+from degrade.runtime.monitoring.call_recorder import CallRecorder, EndedCall, missing
+from degrade.runtime.monitoring.sla_counter import SlaCounter
 
 times = st.integers(0, 12).map(float)
 
@@ -131,7 +131,7 @@ def one_call(
 def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
     sla: SLA, calls: list[tuple[float, float, Outcome]], folds: list[float], floor: float
 ):
-    tally, recorder = Tally(sla, HUNG_S), Recorder()
+    tally, recorder = SlaCounter(sla, HUNG_S), CallRecorder()
     tally.floor = floor
     durations: list[float] = []
     at = sorted({*folds, 100.0, 1_000.0})
@@ -147,7 +147,7 @@ def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
                 if outcome is Outcome.SUCCESS:
                     recorder.ended.extend((start, end))
                 else:
-                    recorder.marked.append(Marked(start, end, outcome))
+                    recorder.marked.append(EndedCall(start, end, outcome))
         fold = tally.fold(recorder.drain(), now=now, last=last, record=durations.extend)
         counts = [a + b for a, b in zip(counts, fold.counts, strict=True)]
         good += fold.good
@@ -198,7 +198,7 @@ def test_every_call_counts_once_for_each_limit_whenever_it_is_looked_at(
 def test_calls_under_way_in_a_pause_are_not_judged_and_all_others_are(
     calls: list[tuple[float, float, Outcome]], pauses: list[float], noticed_s: float
 ):
-    tally, recorder = Tally(SLA(errors="5%"), HUNG_S), Recorder()
+    tally, recorder = SlaCounter(SLA(errors="5%"), HUNG_S), CallRecorder()
     judged = bad = shown = 0
     last = 0.0
     noticed: list[float] = []
@@ -209,7 +209,7 @@ def test_calls_under_way_in_a_pause_are_not_judged_and_all_others_are(
             if last < start <= now or (last == start == 0.0):
                 recorder.started.append(start)
             if last < end <= now or (last == end == 0.0):
-                recorder.marked.append(Marked(start, end, outcome))
+                recorder.marked.append(EndedCall(start, end, outcome))
                 if outcome is Outcome.SUCCESS:
                     recorder.marked.pop()
                     recorder.ended.extend((start, end))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade.core.reconciliation import Life, Standing, judged, lineage_of, merged
+from degrade.core.reconciliation import StoreAssessment, StoreIdentity, judged, lineage_of, merged
 from degrade.core.records import ControlState, Release
 from degrade.testing.store_records import hold
 
@@ -23,9 +23,9 @@ class Shown:
     lineage: dict[str, int]
 
     @property
-    def life(self) -> Life:
+    def life(self) -> StoreIdentity:
         name = self.state.incarnation
-        return Life(markers=(name, name), epoch=self.state.epoch, lineage=self.lineage)
+        return StoreIdentity(markers=(name, name), epoch=self.state.epoch, lineage=self.lineage)
 
 
 @st.composite
@@ -80,10 +80,12 @@ def test_all_agree_on_the_newest_that_anybody_knew(
     while quiet < 2 * len(known):
         for who in data.draw(st.permutations(range(len(known)))):
             mine = known[who].state
-            life = shown.life if shown else Life(markers=(None, None), epoch=None, empty=True)
+            life = (
+                shown.life if shown else StoreIdentity(markers=(None, None), epoch=None, empty=True)
+            )
             standing = judged((mine.incarnation, mine.epoch), life)
             quiet += 1
-            if standing is not Standing.TAKE:  # BACK is seen again at the next poll
+            if standing is not StoreAssessment.TAKE:  # BACK is seen again at the next poll
                 lives, quiet = lives + 1, 0
                 shown = restored(known[who], shown, f"J{lives}")
             assert shown is not None

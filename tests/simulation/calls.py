@@ -13,8 +13,8 @@ from heapq import heappop, heappush
 
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
 from degrade.core.probe_permits import Permit
-from degrade.runtime.monitoring.call_recorder import Marked
-from degrade.runtime.monitoring.flag_monitor import SERVE, Watch
+from degrade.runtime.monitoring.call_recorder import EndedCall
+from degrade.runtime.monitoring.flag_monitor import SERVE, FlagMonitor
 from tests.simulation.world import World
 
 __all__ = ("Calls", "Health")
@@ -57,7 +57,7 @@ class Calls:
     """
 
     def __init__(
-        self, world: World, watch: Watch, *, who: str, rng: random.Random, ladder: bool
+        self, world: World, watch: FlagMonitor, *, who: str, rng: random.Random, ladder: bool
     ) -> None:
         self._world = world
         self._watch = watch
@@ -122,7 +122,7 @@ class Calls:
                 self.ended[_FULL] += count
                 self._busy_s += (end - start) * count
             else:
-                watch.recorder.marked.append(Marked(start, end, outcome))
+                watch.recorder.marked.append(EndedCall(start, end, outcome))
                 self._failed(outcome)
             if permit is not None and outcome is not Outcome.ABANDONED:
                 watch.permits.give_back(permit)  # an interrupted one is left to its lease

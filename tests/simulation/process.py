@@ -19,7 +19,7 @@ from degrade.core.state_machine import Transition
 from degrade.errors import StoreError
 from degrade.runtime.background.ticker import BUSY_S, GAP_S, IDLE_S
 from degrade.runtime.calls.flag import Flag
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 from degrade.runtime.runtime import Runtime
 from degrade.stores.redis.store import RedisStore
 from tests.simulation.calls import Calls, Health
@@ -100,7 +100,9 @@ class Process:
         self.store._ledger._pause = lambda attempt: world.overtake()  # type: ignore[method-assign]
         self.runtime = Runtime(self.store, clock=clock, threads="manual", rng=self._rng)
         self.runtime.instance = name
-        self.watches: Mapping[str, Watch] = {flag.name: self.runtime.adopt(flag) for flag in flags}
+        self.watches: Mapping[str, FlagMonitor] = {
+            flag.name: self.runtime.adopt(flag) for flag in flags
+        }
         self.calls = {
             flag: Calls(world, watch, who=name, rng=self._rng, ladder=flag in ladders)
             for flag, watch in self.watches.items()
@@ -119,7 +121,7 @@ class Process:
         courier.bell = _Bell(self)  # type: ignore[assignment]
         told = runtime._told
 
-        def telling(watch: Watch, transitions: Sequence[Transition]) -> None:
+        def telling(watch: FlagMonitor, transitions: Sequence[Transition]) -> None:
             for transition in transitions:
                 self.recovering[watch.flag.name].moved(transition)
                 self.world.note(

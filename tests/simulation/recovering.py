@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from degrade.core.enums import Phase
 from degrade.core.state_machine import Transition
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Recovering:
         alone: Whether at most one process of the fleet ever had a reason; set from outside.
     """
 
-    def __init__(self, world: World, process: Process, watch: Watch) -> None:
+    def __init__(self, world: World, process: Process, watch: FlagMonitor) -> None:
         self._world = world
         self._process = process
         self._watch = watch

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from degrade.errors import StoreError
 from degrade.stores.redis.transport.address import parse
 from degrade.stores.redis.transport.base import Check, Command, Transacted
-from degrade.stores.redis.transport.client import RedisLink
+from degrade.stores.redis.transport.client import RedisTransport
 from tests.servers.redis_server import RedisServer
 from tests.simulation.server import SimServer
 
@@ -109,9 +109,9 @@ STEPS = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def link() -> Iterator[RedisLink]:
+def link() -> Iterator[RedisTransport]:
     with RedisServer() as server:
-        link = RedisLink(parse(server.url), timeout="5s")
+        link = RedisTransport(parse(server.url), timeout="5s")
         yield link
         link.close()
 
@@ -153,7 +153,7 @@ EDGES = [
 @example(steps=EDGES)
 @settings(max_examples=300)
 @given(steps=st.lists(STEPS, max_size=20))
-def test_it_answers_as_a_real_server_does(link: RedisLink, steps: list[Any]):
+def test_it_answers_as_a_real_server_does(link: RedisTransport, steps: list[Any]):
     link.write("any", [("FLUSHALL",)])
     simulated = SimServer(lambda: NOW)
     for kind, *step in steps:
@@ -172,7 +172,7 @@ def test_it_answers_as_a_real_server_does(link: RedisLink, steps: list[Any]):
         assert found == expected, (kind, step)
 
 
-def test_it_names_the_fields_of_a_hash_in_an_order_of_its_own(link: RedisLink):
+def test_it_names_the_fields_of_a_hash_in_an_order_of_its_own(link: RedisTransport):
     link.write("any", [("FLUSHALL",)])
     simulated = SimServer(lambda: NOW)
     rows = [word for number in range(50) for word in (f"field{number}", "long" * 40)]

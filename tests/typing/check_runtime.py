@@ -12,7 +12,7 @@ from degrade.core.enums import RungKind
 from degrade.integrations.asgi import DegradeMiddleware
 from degrade.ports import StatsSource, Store
 from degrade.runtime import current
-from degrade.runtime.calls.guarded_block import Block
+from degrade.runtime.calls.guarded_block import GuardedBlock
 from degrade.stores.memory import MemoryStore
 from degrade.telemetry.prometheus import FlagCollector, register
 
@@ -35,7 +35,7 @@ assert_type(comments.message, str | None)
 
 def in_a_function() -> str:
     with comments.call() as call:
-        assert_type(call, Block)
+        assert_type(call, GuardedBlock)
         assert_type(call.degraded, bool)
         return "short" if call.degraded else "full"
     # A block swallows no exception, so nothing can come here: a checker that thought otherwise
@@ -44,7 +44,7 @@ def in_a_function() -> str:
 
 async def in_a_coroutine() -> str:
     async with comments.call() as call:
-        assert_type(call, Block)
+        assert_type(call, GuardedBlock)
         return "short" if call.degraded else "full"
 
 

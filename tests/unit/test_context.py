@@ -25,7 +25,7 @@ from degrade import (
     snapshot,
 )
 from degrade.clock import ManualClock
-from degrade.context import MOST_NOTES, UNKNOWN, Scope, context, subject, who
+from degrade.context import MOST_NOTES, UNKNOWN, CaptureScope, context, subject, who
 from degrade.control import Control
 from tests.unit.runtime.doing import Boom, Sick
 
@@ -236,7 +236,7 @@ def test_parts_of_an_endless_call_are_bounded_too(held):
     with request() as current:
         for _ in range(MOST_NOTES):
             held()
-        with Scope() as scope:
+        with CaptureScope() as scope:
             for _ in range(MOST_NOTES):
                 held()
             assert scope.tainted
@@ -275,10 +275,10 @@ def test_a_scope_may_be_left_in_another_context(runtime: Runtime):
 
 
 def test_a_scope_knows_the_subject_around_it():
-    with request(subject="a"), Scope() as scope:
+    with request(subject="a"), CaptureScope() as scope:
         assert subject() == "a"
         assert not scope.tainted
-    with Scope():
+    with CaptureScope():
         assert subject() is None
 
 
@@ -329,7 +329,7 @@ def test_a_request_that_is_open_is_not_opened_again():
 
 def test_what_an_inner_request_is_served_is_told_around_it_at_once(held):
     with request("a") as outer:
-        with request("b") as inner, request("c"), Scope():
+        with request("b") as inner, request("c"), CaptureScope():
             held()
             assert flags() == ["feed"]
             assert len(inner.served) == len(outer.served) == 1, "not only when it ends"
@@ -339,7 +339,7 @@ def test_what_an_inner_request_is_served_is_told_around_it_at_once(held):
 
 
 def test_an_inner_request_taints_what_is_built_around_it(held):
-    with Scope() as scope:
+    with CaptureScope() as scope:
         with request("a"):
             assert not scope.tainted
             held()
@@ -347,7 +347,7 @@ def test_an_inner_request_taints_what_is_built_around_it(held):
 
 
 def test_a_branch_taken_in_an_inner_request_taints_what_is_around_it(held):
-    with request() as outer, request("a") as inner, Scope() as scope:
+    with request() as outer, request("a") as inner, CaptureScope() as scope:
         assert not any(each.tainted for each in (outer, inner, scope))
         assert degrade.flag("feed").degraded
     assert all(each.tainted for each in (outer, inner, scope))
@@ -377,7 +377,7 @@ def test_a_side_effect_that_was_skipped_is_told_and_taints_nothing(
     part = degradable("part", fallback=omit())(Sick())
     for name in ("count", "part"):
         control.hold(name, "degraded", for_=None, reason="drill")
-    with request() as outer, request() as inner, Scope() as scope:
+    with request() as outer, request() as inner, CaptureScope() as scope:
         assert count() is None
         assert [(answer.flag, answer.rung, answer.side_effect) for answer in served()] == [
             ("count", "omit", True)
@@ -411,7 +411,7 @@ def test_many_side_effects_do_not_make_one_forget_a_degraded_part(
     part = degradable("part", fallback=omit())(Sick())
     for name in ("count", "part"):
         control.hold(name, "degraded", for_=None, reason="drill")
-    with request() as current, Scope() as scope:
+    with request() as current, CaptureScope() as scope:
         part()
         for _ in range(MOST_NOTES + 1):
             count()
@@ -466,7 +466,7 @@ def mailbox(runtime: Runtime):
 
 def test_identify_names_the_open_request():
     with request() as outer:
-        with Scope() as scope, Scope():
+        with CaptureScope() as scope, CaptureScope():
             identify("ana")
             assert subject() == who() == "ana"
         assert outer.subject == scope.subject == "ana"
@@ -496,7 +496,7 @@ def test_identify_without_a_request_says_what_to_do():
     with pytest.raises(UsageError, match="no request is open") as caught:
         identify("ana")
     assert caught.value.code == "no-request"
-    with Scope(), pytest.raises(UsageError, match="no request is open"):
+    with CaptureScope(), pytest.raises(UsageError, match="no request is open"):
         identify("ana")
 
 

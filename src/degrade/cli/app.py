@@ -18,7 +18,7 @@ from degrade.cli.output import Output
 from degrade.cli.session import Session
 from degrade.cli.terminal_text import clean, json_text
 from degrade.clock import SystemClock
-from degrade.control import Arrived, Control, Held, LevelOrdered, LevelReleased, Released
+from degrade.control import Control, Held, LevelOrdered, LevelReleased, Propagation, Released
 from degrade.control.queries import WAIT_S
 from degrade.control.validation import checked_wait
 from degrade.core.records import Event
@@ -369,7 +369,7 @@ def _finish(
     local: Sequence[str] = (),
 ) -> None:
     """Wait if that was asked for, and end with its own code when fewer follow than asked."""
-    arrived: Arrived | None = None
+    arrived: Propagation | None = None
     if waits is not None and done.epoch is not None:
         share, timeout_s = waits
         arrived = control.wait_applied(done.epoch, share=share, timeout=timeout_s)

@@ -10,7 +10,7 @@ from rich.text import Text
 from degrade.cli.layout import say
 from degrade.cli.render_status import end_of, seen_line
 from degrade.cli.terminal_text import clean, command_line
-from degrade.control import Arrived, Held, LevelOrdered, LevelReleased, Released
+from degrade.control import Held, LevelOrdered, LevelReleased, Propagation, Released
 from degrade.core.enums import HoldMode
 from degrade.units import duration_text, ratio_text
 
@@ -77,7 +77,7 @@ def show_level_released(done: LevelReleased, out: Console) -> None:
 
 
 def show_arrived(
-    arrived: Arrived, out: Console, *, prefix: Sequence[str], local: Sequence[str] = ()
+    arrived: Propagation, out: Console, *, prefix: Sequence[str], local: Sequence[str] = ()
 ) -> None:
     """Print how many instances have applied a change, who has not, and what to do then.
 
@@ -115,7 +115,7 @@ def show_arrived(
         say(out, "a process that is gone for good counts until ten minutes after it was heard")
 
 
-def _show_undone(arrived: Arrived, out: Console, *, prefix: Sequence[str]) -> None:
+def _show_undone(arrived: Propagation, out: Console, *, prefix: Sequence[str]) -> None:
     """Print which later order ended or replaced the change meanwhile."""
     event = arrived.undone
     if event is not None:

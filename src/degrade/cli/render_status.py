@@ -13,8 +13,8 @@ from degrade.control import (
     Advice,
     FlagStatus,
     FleetView,
+    InstanceSeen,
     InstanceStatus,
-    Seen,
     Status,
     Why,
 )
@@ -94,7 +94,7 @@ def _show_store(status: Status, out: Console) -> None:
         say(out, f"... and {len(status.behind) - _MOST_NAMED} more of them")
 
 
-def seen_line(item: Seen, epoch: int) -> str:
+def seen_line(item: InstanceSeen, epoch: int) -> str:
     """Return which process it is, when it was heard last, and how far it has followed."""
     notes = [f"heard {ago(-item.heard_s, 0.0)}"]
     if item.silent:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase, is_orderable
+from degrade.core.enums import ALL_FLAGS, HoldMode, Mode, Phase, is_orderable
 from degrade.core.records import FleetVerdict, Hold, LevelOrder
 from degrade.errors import ConfigError
 from degrade.units import ratio, ratio_text, seconds
@@ -224,10 +224,10 @@ def _of_level(level: LevelOrder, flags: Sequence[FlagStatus]) -> Advice:
 
 
 def _of_everyone_here(flags: Sequence[FlagStatus]) -> Iterator[Advice]:
-    here = [flag for flag in flags if flag.local_as == EVERYONE]
+    here = [flag for flag in flags if flag.local_as == ALL_FLAGS]
     hold = here[0].local if here else None
     if hold is not None and _takes_away(hold):
-        yield _of_local(EVERYONE, "every flag", hold, here)
+        yield _of_local(ALL_FLAGS, "every flag", hold, here)
 
 
 def _of_local(name: str, subject: str, hold: Hold, flags: Sequence[FlagStatus]) -> Advice:
@@ -254,7 +254,7 @@ def _with_local(advice: Advice, flags: Sequence[FlagStatus]) -> Advice:
     notes, commands = [advice.note] if advice.note else [], list(advice.commands)
     for name, hold in over.items():
         if name is not None and hold is not None:
-            which = "on every flag" if name == EVERYONE else f"on {name}"
+            which = "on every flag" if name == ALL_FLAGS else f"on {name}"
             notes.append(
                 f"On this host a local hold {which} overrides it: "
                 f"{hold.mode} by {hold.actor}: {hold.reason}"

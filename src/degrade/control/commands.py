@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from degrade.clock import Clock
-from degrade.control.queries import WAIT_S, Looking
+from degrade.control.queries import WAIT_S, Queries
 from degrade.control.results import Held, LevelOrdered, LevelReleased, Released
 from degrade.control.status import absolute, deciding, in_force
 from degrade.control.validation import (
@@ -25,7 +25,7 @@ from degrade.control.validation import (
     operator,
     unknown,
 )
-from degrade.core.enums import EVERYONE, HoldMode
+from degrade.core.enums import ALL_FLAGS, HoldMode
 from degrade.core.records import Event, EventType, Hold, LevelOrder
 from degrade.errors import StoreError
 from degrade.ports import Change, Keep, Store
@@ -38,7 +38,7 @@ __all__ = ("Control",)
 _DoneT = TypeVar("_DoneT", Held, Released, LevelOrdered, LevelReleased)
 
 
-class Control(Looking):
+class Control(Queries):
     """The operator's verbs over one store.
 
     Args:
@@ -214,7 +214,7 @@ class Control(Looking):
                 where=str(self._local.path), still=self._still_here(),
             )  # fmt: skip
         state = self._store.read()
-        if flag == EVERYONE:
+        if flag == ALL_FLAGS:
             names = list(state.holds)
         else:
             names = [flag]
@@ -362,7 +362,7 @@ class Control(Looking):
 
     def _check_declared(self, flag: str, *, force: bool, tolerant: bool) -> bool:
         """Refuse names that nobody declared; return whether that could not be found out."""
-        if flag == EVERYONE:
+        if flag == ALL_FLAGS:
             return False
         try:
             known = {*self._store.flags(), *self._store.read().holds}
@@ -378,7 +378,7 @@ class Control(Looking):
         return unchecked
 
     def _still_here(self) -> str | None:
-        everyone = self._local.read().get(EVERYONE)
+        everyone = self._local.read().get(ALL_FLAGS)
         if everyone is None or not in_force(everyone, self._clock.wall()):
             return None
         return (
@@ -401,11 +401,11 @@ class Control(Looking):
                 f"the local hold on this host, {hold.mode} by {hold.actor}; "
                 f"end it by release {shlex.quote(flag)} --local"
             )
-        everyone = state.holds.get(EVERYONE)
-        if flag != EVERYONE and everyone is not None and in_force(everyone, state.now):
+        everyone = state.holds.get(ALL_FLAGS)
+        if flag != ALL_FLAGS and everyone is not None and in_force(everyone, state.now):
             return f"the hold on every flag, {everyone.mode} by {everyone.actor}; end it by release '*'"
         info, level = self._store.flags().get(flag), state.level
-        concerned = flag == EVERYONE or (
+        concerned = flag == ALL_FLAGS or (
             level is not None and info is not None and (info.level or 0) >= level.level
         )
         if level is not None and in_force(level, state.now) and concerned:

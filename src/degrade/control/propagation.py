@@ -15,7 +15,16 @@ from degrade.core.records import Event, InstanceReport
 from degrade.errors import StoreError
 from degrade.ports import Store
 
-__all__ = ("LOOK_S", "SILENT_S", "Arrived", "Seen", "arrival", "seen", "undone", "wait_applied")
+__all__ = (
+    "LOOK_S",
+    "SILENT_S",
+    "InstanceSeen",
+    "Propagation",
+    "arrival",
+    "seen",
+    "undone",
+    "wait_applied",
+)
 
 SILENT_S: Final = 30.0
 """An instance without a heartbeat for so long, three times the slowest rhythm of a shared store, is
@@ -30,7 +39,7 @@ _ORDERS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class InstanceSeen:
     """An instance as it was last heard.
 
     Attributes:
@@ -49,7 +58,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class Propagation:
     """How far a change has come.
 
     Attributes:
@@ -69,15 +78,15 @@ class Arrived:
     applied: int
     instances: int
     after_s: float
-    missing: tuple[Seen, ...] = ()
+    missing: tuple[InstanceSeen, ...] = ()
     trouble: str | None = None
     undone: Event | None = None
 
 
-def seen(report: InstanceReport, now: float) -> Seen:
+def seen(report: InstanceReport, now: float) -> InstanceSeen:
     """Return an instance as it was heard by the store's time `now`."""
     ago_s = max(0.0, now - report.at)
-    return Seen(
+    return InstanceSeen(
         id=report.id,
         host=report.host,
         pid=report.pid,
@@ -89,12 +98,12 @@ def seen(report: InstanceReport, now: float) -> Seen:
 
 def arrival(
     reports: Iterable[InstanceReport], *, epoch: int, asked: float, now: float, after_s: float
-) -> Arrived:
+) -> Propagation:
     """Return how far a change has come, by the newest heartbeats."""
     found = [seen(report, now) for report in reports]
     missing = [item for item in found if item.epoch < epoch]
     applied = len(found) - len(missing)
-    return Arrived(
+    return Propagation(
         epoch=epoch,
         asked=asked,
         enough=bool(found) and applied >= asked * len(found) - 1e-9,
@@ -120,7 +129,7 @@ def wait_applied(
     timeout_s: float,
     monotonic: Callable[[], float],
     sleep: Callable[[float], object],
-) -> Arrived:
+) -> Propagation:
     """Wait until a share of the instances has applied an epoch, at most `timeout_s` seconds.
 
     Args:

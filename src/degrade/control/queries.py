@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from degrade.clock import Clock, SystemClock
 from degrade.control.fleet_votes import fold_fleet
-from degrade.control.propagation import Arrived, undone, wait_applied
+from degrade.control.propagation import Propagation, undone, wait_applied
 from degrade.control.status import Status, Why, fold_status, fold_why
 from degrade.control.validation import bad, checked_wait, unknown
 from degrade.core.records import ControlState, Event
@@ -17,7 +17,7 @@ from degrade.ports import Store
 from degrade.stores.local_holds import LocalHolds
 from degrade.units import Duration, Ratio
 
-__all__ = ("WAIT_S", "Looking")
+__all__ = ("WAIT_S", "Queries")
 
 WAIT_S = 10.0
 """How long to wait for the instances unless told, seconds."""
@@ -26,7 +26,7 @@ _NEWS_S = 3_600.0
 """How long a restored store is news, seconds."""
 
 
-class Looking:
+class Queries:
     """The verbs that change nothing; the arguments are those of `Control`."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Looking:
 
     def wait_applied(
         self, epoch: int, *, share: Ratio = 1.0, timeout: Duration = WAIT_S
-    ) -> Arrived:
+    ) -> Propagation:
         """Wait until a share of the instances has applied the change with an epoch.
 
         Instances count until ten minutes after their last heartbeat, unless they said goodbye.
@@ -130,7 +130,7 @@ class Looking:
         found = [event for event in self._store.events() if event.type == "restored"]
         return found[-1] if found and state.now - found[-1].at <= _NEWS_S else None
 
-    def _wait(self, epoch: int, waits: tuple[float, float]) -> Arrived:
+    def _wait(self, epoch: int, waits: tuple[float, float]) -> Propagation:
         share, timeout_s = waits
         arrived = wait_applied(
             self._store, epoch, share=share, timeout_s=timeout_s,

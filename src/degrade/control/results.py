@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from degrade.control.propagation import Arrived
+from degrade.control.propagation import Propagation
 from degrade.core.records import Hold, LevelOrder
 
 __all__ = ("Held", "LevelOrdered", "LevelReleased", "Released")
@@ -35,7 +35,7 @@ class Held:
     local: bool
     where: str
     unchecked: bool = False
-    arrived: Arrived | None = None
+    arrived: Propagation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Released:
     local: bool
     where: str
     still: str | None = None
-    arrived: Arrived | None = None
+    arrived: Propagation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class LevelOrdered:
     event: str
     flags: tuple[str, ...]
     exempt: tuple[str, ...]
-    arrived: Arrived | None = None
+    arrived: Propagation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +94,4 @@ class LevelReleased:
     order: LevelOrder | None
     epoch: int | None
     now: bool
-    arrived: Arrived | None = None
+    arrived: Propagation | None = None

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from degrade.control.advice import Advice, advise
 from degrade.control.fleet_votes import FleetView
-from degrade.control.propagation import SILENT_S, Seen, seen
-from degrade.core.enums import EVERYONE, HoldMode, Mode, Phase
+from degrade.control.propagation import SILENT_S, InstanceSeen, seen
+from degrade.core.enums import ALL_FLAGS, HoldMode, Mode, Phase
 from degrade.core.records import (
     ControlState,
     Event,
@@ -138,7 +138,7 @@ class Status:
     everyone: Hold | None
     flags: tuple[FlagStatus, ...]
     instances: Mapping[str, float]
-    behind: tuple[Seen, ...] = ()
+    behind: tuple[InstanceSeen, ...] = ()
     nonsense: Mapping[str, str] = field(default_factory=dict)
     not_before: float | None = None
     restored: Event | None = None
@@ -185,7 +185,7 @@ def fold_status(
     """Return how every flag, or only one, stands."""
     views = fleet or {}
     names = {*flags, *state.holds, *local, *(name for item in reports for name in item.flags)}
-    names.discard(EVERYONE)
+    names.discard(ALL_FLAGS)
     found = [
         _flag_status(name, state, flags.get(name), reports, local, view=views.get(name))
         for name in sorted(names)
@@ -194,7 +194,7 @@ def fold_status(
     found.sort(key=lambda flag: (-_WORST.index(flag.mode), -flag.dial, flag.name))
     now = state.now
     level = state.level if in_force(state.level, now) else None
-    everyone = state.holds.get(EVERYONE) if in_force(state.holds.get(EVERYONE), now) else None
+    everyone = state.holds.get(ALL_FLAGS) if in_force(state.holds.get(ALL_FLAGS), now) else None
     status = Status(
         store=store,
         namespace=namespace,
@@ -274,7 +274,7 @@ def _flag_status(
     held_as = deciding(name, state)
     hold = None if held_as is None else state.holds[held_as]
     level = _level_on(state, info, hold)
-    local_as = next((key for key in (name, EVERYONE) if in_force(local.get(key), now)), None)
+    local_as = next((key for key in (name, ALL_FLAGS) if in_force(local.get(key), now)), None)
     overrides = (hold is not None or level is not None) and _decides_here(
         name, state, local, level=level
     )
@@ -332,7 +332,7 @@ def _decides_here(
 
 def deciding(name: str, state: ControlState) -> str | None:
     """Return under which name the hold stands that decides for a flag, as `core.resolve` rules."""
-    standing = [key for key in (name, EVERYONE) if in_force(state.holds.get(key), state.now)]
+    standing = [key for key in (name, ALL_FLAGS) if in_force(state.holds.get(key), state.now)]
     first = [key for key in standing if absolute(state.holds[key])]
     return next(iter(first or sorted(standing, key=lambda key: -_dial(state.holds[key]))), None)
 
@@ -371,11 +371,11 @@ def _ordered(
 def _orders(flag: FlagStatus, status: Status) -> list[str]:
     lines = []
     if flag.local is not None:
-        where = "on this host alone" + (", every flag" if flag.local_as == EVERYONE else "")
+        where = "on this host alone" + (", every flag" if flag.local_as == ALL_FLAGS else "")
         does = "; it overrides the rest on this host" if flag.overrides else ""
         lines.append(f"{where}: {flag.local.mode} by {flag.local.actor}: {flag.local.reason}{does}")
     if flag.hold is not None:
-        where = "on every flag" if flag.held_as == EVERYONE else "on this flag"
+        where = "on every flag" if flag.held_as == ALL_FLAGS else "on this flag"
         lines.append(f"hold {where}: {flag.hold.mode} by {flag.hold.actor}: {flag.hold.reason}")
     order = status.level
     if order is not None:

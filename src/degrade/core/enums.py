@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 __all__ = (
-    "EVERYONE",
+    "ALL_FLAGS",
     "FLAG_NAME",
     "NAME_RULE",
     "CallClass",
@@ -20,7 +20,7 @@ __all__ = (
     "is_orderable",
 )
 
-EVERYONE: Final = "*"
+ALL_FLAGS: Final = "*"
 """The name under which a hold concerns every flag."""
 
 FLAG_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?")
@@ -34,7 +34,7 @@ NAME_RULE: Final = (
 
 def is_orderable(name: str) -> bool:
     """Whether a hold may have this name: that of a flag, or `*`."""
-    return name == EVERYONE or FLAG_NAME.fullmatch(name) is not None
+    return name == ALL_FLAGS or FLAG_NAME.fullmatch(name) is not None
 
 
 class Phase(StrEnum):

@@ -43,8 +43,8 @@ from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, R
 __all__ = (
     "LINEAGE_CAP",
     "TRAIL_CAP",
-    "Life",
-    "Standing",
+    "StoreAssessment",
+    "StoreIdentity",
     "change_id",
     "contains",
     "is_off",
@@ -62,7 +62,7 @@ TRAIL_CAP = 64
 """Changes that a trail names; the oldest go first."""
 
 
-class Standing(Enum):
+class StoreAssessment(Enum):
     """What to do with what a store shows."""
 
     BEGIN = "begin"
@@ -72,7 +72,7 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class StoreIdentity:
     """What a store shows of its life.
 
     Attributes:
@@ -99,7 +99,9 @@ class Life:
 _Dated = Hold | LevelOrder | Release
 
 
-def judged(known: tuple[str, int] | None, shown: Life, *, trail: Collection[str] = ()) -> Standing:
+def judged(
+    known: tuple[str, int] | None, shown: StoreIdentity, *, trail: Collection[str] = ()
+) -> StoreAssessment:
     """Return what to do with what a store shows.
 
     Args:
@@ -109,16 +111,16 @@ def judged(known: tuple[str, int] | None, shown: Life, *, trail: Collection[str]
     """
     if not shown.whole or shown.epoch is None:
         blank = shown.empty and shown.markers == (None, None) and shown.epoch is None
-        return Standing.BEGIN if blank and known is None else Standing.RESTORE
+        return StoreAssessment.BEGIN if blank and known is None else StoreAssessment.RESTORE
     if known is None:
-        return Standing.TAKE
+        return StoreAssessment.TAKE
     incarnation, epoch = known
     if shown.markers[0] == incarnation:
         if shown.epoch < epoch:
-            return Standing.BACK
+            return StoreAssessment.BACK
     elif shown.lineage.get(incarnation, -1) < epoch:
-        return Standing.RESTORE
-    return Standing.RESTORE if went_apart(trail, shown.trail) else Standing.TAKE
+        return StoreAssessment.RESTORE
+    return StoreAssessment.RESTORE if went_apart(trail, shown.trail) else StoreAssessment.TAKE
 
 
 def change_id(epoch: int, link: str) -> str:

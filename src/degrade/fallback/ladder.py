@@ -194,7 +194,7 @@ def default(value: Any, /) -> Rung[Any]:
             "itself. Use a plain function, or simplified() with a default() after it",
             code="async-rung",
         )
-    return _Prepared(value)
+    return _DefaultFunction(value)
 
 
 def omit(*, side_effect: bool = False) -> Rung[None]:
@@ -372,7 +372,7 @@ class _Constant(Rung[F_co]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Prepared(Rung[F_co]):
+class _DefaultFunction(Rung[F_co]):
     """What `default` of a function makes."""
 
     fn: Callable[..., Any]
@@ -383,7 +383,7 @@ class _Prepared(Rung[F_co]):
 
     def bind(self, target: Target) -> BoundRung:
         check_callable_alike(self.fn, target, what="default", code="bad-rung")
-        return _BoundPrepared(self.fn)
+        return _BoundDefaultFunction(self.fn)
 
     def __repr__(self) -> str:
         return f"default({name_of(self.fn)})"
@@ -439,7 +439,7 @@ class _BoundConstant(BoundRung):
         return Answer(self._make())
 
 
-class _BoundPrepared(BoundRung):
+class _BoundDefaultFunction(BoundRung):
     __slots__ = ("_fn",)
 
     def __init__(self, fn: Callable[..., Any]) -> None:

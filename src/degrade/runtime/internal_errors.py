@@ -10,14 +10,14 @@ from degrade.clock import Clock
 from degrade.errors import DegradeError
 from degrade.interrupts import is_of_signal
 
-__all__ = ("Troubles",)
+__all__ = ("InternalErrors",)
 
 log = logging.getLogger("degrade.runtime")
 
 _TELL_EVERY_S = 60.0
 
 
-class Troubles:
+class InternalErrors:
     """Counts troubles by kind; a trouble never reaches a guarded call.
 
     Attributes:

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 from degrade.fallback.snapshots.memory_tier import Capture
 
 if TYPE_CHECKING:
-    from degrade.runtime.background.io_worker import Courier
+    from degrade.runtime.background.io_worker import IOWorker
     from degrade.runtime.fleet.hint_listener import Listener
-    from degrade.runtime.fleet.membership import Member
-    from degrade.runtime.fleet.snapshot_fetcher import Asker
-    from degrade.runtime.fleet.state_persistence import Saver
+    from degrade.runtime.fleet.membership import Membership
+    from degrade.runtime.fleet.snapshot_fetcher import SnapshotFetcher
+    from degrade.runtime.fleet.state_persistence import StatePersistence
     from degrade.runtime.runtime import Runtime
     from degrade.stores.state_file import SavedState
 
 __all__ = ("asker_for", "keep_for_all", "listener_for", "member_for", "saver_for")
 
 
-def member_for(runtime: Runtime, rng: random.Random) -> Member | None:
+def member_for(runtime: Runtime, rng: random.Random) -> Membership | None:
     """Return the runtime's part in its fleet."""
     fleet = runtime.store.fleet
     if fleet is None:
         return None
-    from degrade.runtime.fleet.membership import Member  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.membership import Membership  # noqa: PLC0415 - see the module
 
-    return Member(runtime, fleet, rng)
+    return Membership(runtime, fleet, rng)
 
 
 def listener_for(runtime: Runtime) -> Listener | None:
@@ -40,7 +40,7 @@ def listener_for(runtime: Runtime) -> Listener | None:
     return listener
 
 
-def asker_for(runtime: Runtime, wait_s: float) -> Asker | None:
+def asker_for(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
     """Return what asks the tier that the fleet shares for snapshots."""
     if runtime.store.blobs is None:
         return None
@@ -49,16 +49,18 @@ def asker_for(runtime: Runtime, wait_s: float) -> Asker | None:
     return asker_of(runtime, wait_s)
 
 
-def saver_for(runtime: Runtime, saved: SavedState | None, rng: random.Random) -> Saver | None:
+def saver_for(
+    runtime: Runtime, saved: SavedState | None, rng: random.Random
+) -> StatePersistence | None:
     """Return what keeps the last known state in a file."""
     if saved is None:
         return None
-    from degrade.runtime.fleet.state_persistence import Saver  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.state_persistence import StatePersistence  # noqa: PLC0415 - see the module
 
-    return Saver(saved, runtime, rng)
+    return StatePersistence(saved, runtime, rng)
 
 
-def keep_for_all(runtime: Runtime, courier: Courier, capture: Capture) -> None:
+def keep_for_all(runtime: Runtime, courier: IOWorker, capture: Capture) -> None:
     """Let the courier put a capture into memory, and offer it to the fleet.
 
     One that was made before the store's time was known does not have it, and stays here.

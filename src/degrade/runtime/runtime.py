@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from degrade.clock import Clock, SystemClock
 from degrade.context import OUTSIDE
-from degrade.core.enums import EVERYONE
+from degrade.core.enums import ALL_FLAGS
 from degrade.core.state_machine import Transition
 from degrade.errors import ConfigError, StoreError
 from degrade.fallback.snapshots.memory_tier import Capture, MemoryTier
@@ -26,10 +26,10 @@ from degrade.ports import FlagStats, Store
 from degrade.runtime import current_runtime
 from degrade.runtime.background.heartbeat import Heartbeat
 from degrade.runtime.background.inline_ticker import InlineTicker
-from degrade.runtime.background.io_worker import Courier
+from degrade.runtime.background.io_worker import IOWorker
 from degrade.runtime.background.ticker import Ticker, yield_to_others
 from degrade.runtime.calls.flag import Flag, declared
-from degrade.runtime.internal_errors import Troubles
+from degrade.runtime.internal_errors import InternalErrors
 from degrade.runtime.joining import (
     asker_for,
     keep_for_all,
@@ -37,10 +37,10 @@ from degrade.runtime.joining import (
     member_for,
     saver_for,
 )
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 from degrade.runtime.monitoring.flag_report import draft_of, report_of, stats_of
 from degrade.runtime.orders.apply_orders import followed
-from degrade.runtime.orders.current_orders import Orders
+from degrade.runtime.orders.current_orders import CurrentOrders
 from degrade.stores.memory import MemoryStore
 from degrade.units import Duration, seconds
 
@@ -99,17 +99,17 @@ class Runtime:
         self.threads: Threads = threads
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
-        self.orders = Orders(local)
+        self.orders = CurrentOrders(local)
         self.newsworthy, self.busy = True, False
-        self.troubles = Troubles(self.clock)
+        self.troubles = InternalErrors(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._own_rng = rng is None
         self._rng = random.Random() if rng is None else rng
         self.saver = saver_for(self, saved, self._rng)
         self._lock = threading.RLock()
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, FlagMonitor] = {}
         self.member = member_for(self, self._rng)
-        self._courier = Courier(self)
+        self._courier = IOWorker(self)
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
         self._closed = False
@@ -122,13 +122,13 @@ class Runtime:
 
     # ------------------------------------------------------------------ flags
 
-    def adopt(self, flag: Flag) -> Watch:
+    def adopt(self, flag: Flag) -> FlagMonitor:
         """Watch a flag from now on, and bind it to this runtime."""
         with self._lock:
             watch = self._watches.get(flag.name)
             if watch is None or watch.flag is not flag:
                 if watch is None or watch.flag.sla != flag.sla:  # else its history goes on
-                    watch = Watch(
+                    watch = FlagMonitor(
                         flag, now=self.clock.monotonic(), clock=self.clock.monotonic,
                         wall=self.clock.wall, store_now=self.store_now, rng=self._rng,
                     )  # fmt: skip
@@ -256,7 +256,7 @@ class Runtime:
             self._courier.carry()
         return calls
 
-    def _told(self, watch: Watch, transitions: Sequence[Transition]) -> None:
+    def _told(self, watch: FlagMonitor, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
             self.newsworthy = True
             self._courier.tell(draft_of(watch, transition, self.instance))
@@ -305,7 +305,7 @@ class Runtime:
         if not self._closed:  # else it would be back after its goodbye
             self._courier.carry()
 
-    def watched(self) -> list[Watch]:
+    def watched(self) -> list[FlagMonitor]:
         """Return the watches of every flag, as of now."""
         return list(self._watches.values())
 
@@ -345,11 +345,11 @@ class Runtime:
             self.orders.seen(self.clock.monotonic())
             self.obey()
 
-    def obey(self, names: Collection[str] = (EVERYONE,)) -> None:
+    def obey(self, names: Collection[str] = (ALL_FLAGS,)) -> None:
         """Let the flags of these names obey the orders in force; where one ended, recovery begins."""
         with self._lock:
             now, there = self.clock.monotonic(), self.store_now()
-            whole = EVERYONE in names
+            whole = ALL_FLAGS in names
             watches = self.watched() if whole else list(filter(None, map(self._watches.get, names)))
             told = followed(self.orders, watches, self.tier, self._rng, now=now, store_now=there)
             for watch, transitions in told:
@@ -400,7 +400,7 @@ class Runtime:
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
         self._lock, self._inline = threading.RLock(), InlineTicker(self)
-        self._courier = Courier(self)
+        self._courier = IOWorker(self)
         self.tier.after_fork()
         self.asker = self.asker and asker_for(self, self.asker.wait_s)
         self._ticker = self._listener = None

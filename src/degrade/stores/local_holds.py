@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import Hold
 from degrade.errors import StoreError
-from degrade.stores.private_file import OwnFile, Signature
+from degrade.stores.private_file import PrivateFile, Signature
 from degrade.stores.state_changes import ended
 from degrade.stores.urls import checked_namespace
 
@@ -59,7 +59,7 @@ class LocalHolds:
         directory: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._file = OwnFile(
+        self._file = PrivateFile(
             "the local holds", f"{checked_namespace(namespace)}.json", directory=directory
         )
         self._clock: Clock = SystemClock() if clock is None else clock

@@ -12,10 +12,10 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
-from degrade.ports import Change, Draft
+from degrade.ports import Change, EventDraft
 from degrade.stores.state_changes import (
     EVENT_CAP,
-    Head,
+    LogHead,
     Written,
     append_drafts,
     apply_change,
@@ -58,7 +58,7 @@ class MemoryStore:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._lock = threading.Lock()
         self._state = ControlState(incarnation=uuid.uuid4().hex, epoch=0, now=self._clock.wall())
-        self._head = Head()
+        self._head = LogHead()
         self._events: deque[Event] = deque(maxlen=event_cap)
         self._flags: dict[str, bytes] = {}
         self._instances: dict[str, tuple[float, bytes]] = {}
@@ -92,7 +92,7 @@ class MemoryStore:
         written = self._write(lambda now: apply_sweep(self._state, self._head, instance, now=now))
         return self._told(written)
 
-    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+    def append(self, drafts: Sequence[EventDraft]) -> tuple[Event, ...]:
         return self._write(lambda now: append_drafts(self._state, self._head, drafts, now=now))
 
     def events(

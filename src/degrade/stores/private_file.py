@@ -17,7 +17,7 @@ from pathlib import Path
 
 from degrade.errors import ConfigError, StoreError
 
-__all__ = ("MAX_BYTES", "OwnFile", "Signature", "local_directory")
+__all__ = ("MAX_BYTES", "PrivateFile", "Signature", "local_directory")
 
 MAX_BYTES = 1 << 20
 """A file larger than this was not written by us."""
@@ -31,7 +31,7 @@ _LEFT_BEHIND_S = 60.0
 Signature = tuple[int, int, int] | None
 
 
-class OwnFile:
+class PrivateFile:
     """One file that processes of one user share.
 
     Args:

@@ -34,7 +34,7 @@ from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
-from degrade.ports import Change, Draft
+from degrade.ports import Change, EventDraft
 from degrade.stores.sqlite_rows import (
     data_version,
     look,
@@ -57,7 +57,7 @@ from degrade.stores.sqlite_schema import (
 from degrade.stores.sqlite_state import Kept, filled, is_lost, next_life, with_change
 from degrade.stores.state_changes import (
     EVENT_CAP,
-    Head,
+    LogHead,
     Written,
     append_drafts,
     apply_change,
@@ -132,7 +132,7 @@ class SQLiteStore:
         self._event_cap = event_cap
         self._create = create
         self._known: Kept | None = None
-        self._end = Head()
+        self._end = LogHead()
         self._told: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -210,7 +210,7 @@ class SQLiteStore:
             )
         )
 
-    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+    def append(self, drafts: Sequence[EventDraft]) -> tuple[Event, ...]:
         if not drafts:
             return ()
         return self._write(
@@ -316,7 +316,7 @@ class SQLiteStore:
         return events
 
     def _write(
-        self, apply: Callable[[ControlState, Head, float], Written], *, synced: bool
+        self, apply: Callable[[ControlState, LogHead, float], Written], *, synced: bool
     ) -> tuple[Event, ...]:
         with self._using() as connection:
             with transaction(connection, synced=synced):
@@ -341,7 +341,7 @@ class SQLiteStore:
             self._quiet_since = (None, 0.0)
         put_events(connection, self.namespace, written, cap=self._event_cap)
 
-    def _settled(self, connection: sqlite3.Connection) -> tuple[Kept, Head]:
+    def _settled(self, connection: sqlite3.Connection) -> tuple[Kept, LogHead]:
         """Return the state and the end of the log, made or restored if the file lacks them."""
         shown, head = look(connection, self.namespace)
         if shown is not None and not is_lost(self._known, shown):
@@ -368,7 +368,7 @@ class SQLiteStore:
             log.warning("%s (%s): the last known state was restored", event.cause, self.path)
         return cast("Kept", written.state), written.head
 
-    def _learn(self, state: ControlState, head: Head) -> Kept:
+    def _learn(self, state: ControlState, head: LogHead) -> Kept:
         """Take what is in the file now; what cannot be read stays as it was known."""
         shown = cast("Kept", state)  # as it was read, with what a change made of it
         for place, records in shown.unread.items():

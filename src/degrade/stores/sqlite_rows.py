@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from degrade.core.records import ControlState, Event
 from degrade.stores.sqlite_schema import Damaged
 from degrade.stores.sqlite_state import Kept, body_of, state_of
-from degrade.stores.state_changes import Head, Written, digest
+from degrade.stores.state_changes import LogHead, Written, digest
 
 __all__ = (
     "data_version",
@@ -59,7 +59,7 @@ def readable(kind: type[RecordT], rows: Iterable[tuple[str]]) -> Iterator[Record
             log.debug("a %s cannot be read; it is left out", kind.__name__)
 
 
-def look(connection: sqlite3.Connection, namespace: str) -> tuple[Kept | None, Head]:
+def look(connection: sqlite3.Connection, namespace: str) -> tuple[Kept | None, LogHead]:
     """Return what the file has of a namespace: the state, None without one, and the log's end.
 
     Raises:
@@ -71,10 +71,10 @@ def look(connection: sqlite3.Connection, namespace: str) -> tuple[Kept | None, H
     last = connection.execute(
         "SELECT seq, body FROM events WHERE namespace = ? ORDER BY seq DESC LIMIT 1", (namespace,)
     ).fetchone()
-    head = Head()
+    head = LogHead()
     if last is not None:
         newest = next(readable(Event, [last[1:]]), None)
-        head = Head(last[0], "" if newest is None else digest(newest))
+        head = LogHead(last[0], "" if newest is None else digest(newest))
     if row is None:
         return None, head
     incarnation, epoch, body = row

@@ -21,8 +21,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from degrade.core.reconciliation import (
-    Life,
-    Standing,
+    StoreAssessment,
+    StoreIdentity,
     change_id,
     judged,
     lineage_of,
@@ -30,8 +30,8 @@ from degrade.core.reconciliation import (
     trail_of,
 )
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
-from degrade.ports import Draft
-from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts
+from degrade.ports import EventDraft
+from degrade.stores.state_changes import AUTOMATION, LogHead, Written, append_drafts
 
 __all__ = ("Kept", "body_of", "filled", "is_lost", "next_life", "state_of", "with_change")
 
@@ -117,18 +117,24 @@ def is_lost(known: Kept | None, shown: Kept | None) -> bool:
     if shown is None:
         return True
     before = None if known is None else (known.incarnation, known.epoch)
-    life = Life(
+    life = StoreIdentity(
         markers=(shown.incarnation, shown.incarnation),
         epoch=shown.epoch,
         lineage=shown.lineage,
         trail=shown.trail,
     )
     trail = () if known is None else known.trail
-    return judged(before, life, trail=trail) is not Standing.TAKE
+    return judged(before, life, trail=trail) is not StoreAssessment.TAKE
 
 
 def next_life(
-    known: Kept | None, shown: Kept | None, head: Head, *, incarnation: str, writer: str, now: float
+    known: Kept | None,
+    shown: Kept | None,
+    head: LogHead,
+    *,
+    incarnation: str,
+    writer: str,
+    now: float,
 ) -> Written:
     """Return the first state of a namespace, or a state that continues what was known.
 
@@ -160,7 +166,7 @@ def next_life(
         },
     }
     state = merged(known, there).model_copy(update=update)
-    draft = Draft(
+    draft = EventDraft(
         type="restored",
         flag=None,
         actor=AUTOMATION,

@@ -32,13 +32,13 @@ from degrade.core.records import (
     Release,
 )
 from degrade.errors import ConfigError
-from degrade.ports import Change, Draft
+from degrade.ports import Change, EventDraft
 
 __all__ = (
     "AUTOMATION",
     "EVENT_CAP",
     "TOMBSTONE_S",
-    "Head",
+    "LogHead",
     "Written",
     "append_drafts",
     "apply_change",
@@ -62,7 +62,7 @@ TOMBSTONE_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LogHead:
     """The end of the log: the number of its newest event, and that event's digest."""
 
     seq: int = 0
@@ -75,7 +75,7 @@ class Written:
 
     state: ControlState
     events: tuple[Event, ...]
-    head: Head
+    head: LogHead
 
 
 def event_id(seq: int) -> str:
@@ -118,15 +118,15 @@ def ended(order: Hold | LevelOrder, now: float) -> bool:
     return order.until is not None and order.until <= now
 
 
-def apply_change(state: ControlState, head: Head, change: Change, *, now: float) -> Written:
+def apply_change(state: ControlState, head: LogHead, change: Change, *, now: float) -> Written:
     """Return the state and the events after a human's change at the store's time `now`."""
     epoch = state.epoch + 1
     holds, released, off_ended = dict(state.holds), dict(state.released), dict(state.off_ended)
-    drafts: list[Draft] = []
+    drafts: list[EventDraft] = []
 
     def log(flag: str | None, evidence: Mapping[str, Any]) -> None:
         drafts.append(
-            Draft(
+            EventDraft(
                 type=change.type,
                 flag=flag,
                 actor=change.actor,
@@ -182,7 +182,7 @@ def apply_change(state: ControlState, head: Head, change: Change, *, now: float)
     return append_drafts(after_state, head, drafts, now=now)
 
 
-def apply_sweep(state: ControlState, head: Head, instance: str, *, now: float) -> Written:
+def apply_sweep(state: ControlState, head: LogHead, instance: str, *, now: float) -> Written:
     """Return the state and the events after ending everything past its `until`."""
     over = {flag: hold for flag, hold in state.holds.items() if ended(hold, now)}
     level = state.level
@@ -191,8 +191,8 @@ def apply_sweep(state: ControlState, head: Head, instance: str, *, now: float) -
         return Written(state, (), head)
     epoch = state.epoch + 1
 
-    def draft(kind: EventType, flag: str | None, order: Hold | LevelOrder, name: str) -> Draft:
-        return Draft(
+    def draft(kind: EventType, flag: str | None, order: Hold | LevelOrder, name: str) -> EventDraft:
+        return EventDraft(
             type=kind,
             flag=flag,
             actor=AUTOMATION,
@@ -225,7 +225,7 @@ def apply_sweep(state: ControlState, head: Head, instance: str, *, now: float) -
 
 
 def append_drafts(
-    state: ControlState, head: Head, drafts: Sequence[Draft], *, now: float
+    state: ControlState, head: LogHead, drafts: Sequence[EventDraft], *, now: float
 ) -> Written:
     """Return the events of drafts, chained to the log, with the state's epoch."""
     events: list[Event] = []
@@ -243,7 +243,7 @@ def append_drafts(
             epoch=state.epoch,
             prev=head.link,
         )
-        head = Head(head.seq + 1, digest(event))
+        head = LogHead(head.seq + 1, digest(event))
         events.append(event)
     return Written(state, tuple(events), head)
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from degrade.core.enums import Phase
 from degrade.core.records import ControlState
 from degrade.errors import StoreError
-from degrade.stores.private_file import MAX_BYTES, OwnFile
+from degrade.stores.private_file import MAX_BYTES, PrivateFile
 from degrade.stores.urls import checked_namespace
 
 __all__ = ("CONFIRM_S", "STALE_S", "Saved", "SavedMachine", "SavedState")
@@ -99,7 +99,7 @@ class SavedState:
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         of_store = hashlib.sha256(store.encode()).hexdigest()[:12]
-        self._file = OwnFile(
+        self._file = PrivateFile(
             "the saved state",
             f"{checked_namespace(namespace)}.{of_store}.state",
             directory=directory,

@@ -14,7 +14,7 @@ from degrade.core.records import (
     InstanceReport,
     LevelOrder,
 )
-from degrade.ports import Change, Draft, Keep
+from degrade.ports import Change, EventDraft, Keep
 
 __all__ = ("change", "draft", "hold", "order", "report", "standing")
 
@@ -54,9 +54,9 @@ def change(
 
 def draft(
     cause: str = "p99 too high", flag: str = "feed", evidence: Mapping[str, Any] | None = None
-) -> Draft:
+) -> EventDraft:
     """Return a draft of the automation's."""
-    return Draft(
+    return EventDraft(
         type="transition", flag=flag, actor="automation", cause=cause, instance="i-1",
         evidence=evidence or {},
     )  # fmt: skip

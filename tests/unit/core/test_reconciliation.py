@@ -5,8 +5,8 @@ import pytest
 from degrade.core.reconciliation import (
     LINEAGE_CAP,
     TRAIL_CAP,
-    Life,
-    Standing,
+    StoreAssessment,
+    StoreIdentity,
     change_id,
     contains,
     judged,
@@ -20,8 +20,8 @@ from degrade.testing.store_records import hold as hold_of
 from degrade.testing.store_records import order, standing
 
 
-def life(first="I", second="I", epoch=5, lineage=None, empty=False) -> Life:
-    return Life(markers=(first, second), epoch=epoch, lineage=lineage or {}, empty=empty)
+def life(first="I", second="I", epoch=5, lineage=None, empty=False) -> StoreIdentity:
+    return StoreIdentity(markers=(first, second), epoch=epoch, lineage=lineage or {}, empty=empty)
 
 
 NOTHING = life(None, None, None, empty=True)
@@ -30,24 +30,24 @@ NOTHING = life(None, None, None, empty=True)
 @pytest.mark.parametrize(
     ("known", "shown", "expected"),
     [
-        (None, NOTHING, Standing.BEGIN),
-        (None, life(None, None, None), Standing.RESTORE),  # words of a hand, and no life
-        (None, life(None, None, 3, empty=True), Standing.RESTORE),
-        (None, life(), Standing.TAKE),
-        (None, life("I", None), Standing.RESTORE),
-        (None, life(None, "I", None), Standing.RESTORE),
-        (None, life("I", "J"), Standing.RESTORE),
-        (None, life("I", "I", None), Standing.RESTORE),
-        (("I", 5), life(), Standing.TAKE),
-        (("I", 4), life(), Standing.TAKE),
-        (("I", 6), life(), Standing.BACK),
-        (("I", 5), NOTHING, Standing.RESTORE),
-        (("I", 5), life("J", "J"), Standing.RESTORE),
-        (("I", 5), life("J", "J", lineage={"I": 5}), Standing.TAKE),
-        (("I", 5), life("J", "J", lineage={"I": 9}), Standing.TAKE),
-        (("I", 5), life("J", "J", lineage={"I": 4}), Standing.RESTORE),
-        (("I", 5), life("J", "J", lineage={"K": 9}), Standing.RESTORE),
-        (("I", 5), life("I", None, 9), Standing.RESTORE),
+        (None, NOTHING, StoreAssessment.BEGIN),
+        (None, life(None, None, None), StoreAssessment.RESTORE),  # words of a hand, and no life
+        (None, life(None, None, 3, empty=True), StoreAssessment.RESTORE),
+        (None, life(), StoreAssessment.TAKE),
+        (None, life("I", None), StoreAssessment.RESTORE),
+        (None, life(None, "I", None), StoreAssessment.RESTORE),
+        (None, life("I", "J"), StoreAssessment.RESTORE),
+        (None, life("I", "I", None), StoreAssessment.RESTORE),
+        (("I", 5), life(), StoreAssessment.TAKE),
+        (("I", 4), life(), StoreAssessment.TAKE),
+        (("I", 6), life(), StoreAssessment.BACK),
+        (("I", 5), NOTHING, StoreAssessment.RESTORE),
+        (("I", 5), life("J", "J"), StoreAssessment.RESTORE),
+        (("I", 5), life("J", "J", lineage={"I": 5}), StoreAssessment.TAKE),
+        (("I", 5), life("J", "J", lineage={"I": 9}), StoreAssessment.TAKE),
+        (("I", 5), life("J", "J", lineage={"I": 4}), StoreAssessment.RESTORE),
+        (("I", 5), life("J", "J", lineage={"K": 9}), StoreAssessment.RESTORE),
+        (("I", 5), life("I", None, 9), StoreAssessment.RESTORE),
     ],
 )
 def test_what_is_shown_is_judged_by_what_is_known(known, shown, expected):
@@ -77,9 +77,9 @@ def test_two_ways_part_where_a_known_change_is_missing(known, shown, apart):
 @pytest.mark.parametrize(
     ("known", "shown", "expected"),
     [
-        (("I", 6), Life(markers=("I", "I"), epoch=6, trail=SHOWN), Standing.RESTORE),
-        (("I", 7), Life(markers=("I", "I"), epoch=6, trail=SHOWN), Standing.BACK),
-        (("H", 5), Life(markers=("I", "I"), epoch=6, trail=SHOWN, lineage={"H": 5}), Standing.RESTORE),
+        (("I", 6), StoreIdentity(markers=("I", "I"), epoch=6, trail=SHOWN), StoreAssessment.RESTORE),
+        (("I", 7), StoreIdentity(markers=("I", "I"), epoch=6, trail=SHOWN), StoreAssessment.BACK),
+        (("H", 5), StoreIdentity(markers=("I", "I"), epoch=6, trail=SHOWN, lineage={"H": 5}), StoreAssessment.RESTORE),
     ],
 )  # fmt: skip
 def test_a_store_that_went_another_way_is_restored_whatever_its_epoch(known, shown, expected):

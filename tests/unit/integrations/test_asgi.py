@@ -13,7 +13,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 
 from degrade import Flag, Runtime
-from degrade.context import Stamp, context, served, subject
+from degrade.context import DegradedStatus, context, served, subject
 from degrade.control import Control
 from degrade.core.enums import Mode, RungKind
 from degrade.errors import ConfigError, StoreError, UnavailableError
@@ -34,7 +34,7 @@ def serve(flag_name="feed.ranking", rung=RungKind.SNAPSHOT, age_s=312.0):
     """Leave the note that a degraded answer leaves."""
     inner = context()
     assert inner is not None
-    inner.note((Stamp(flag_name, "breach", 1.0), rung, age_s))
+    inner.note((DegradedStatus(flag_name, "breach", 1.0), rung, age_s))
 
 
 async def respond(send, *chunks, status=200, headers=((b"content-type", b"text/plain"),)):

@@ -9,7 +9,7 @@ from typing import Any
 from degrade import Runtime
 from degrade.clock import ManualClock
 from degrade.ports import FlagStats
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 
 class Boom(Exception):
@@ -69,6 +69,6 @@ def outcomes_of(runtime: Runtime, name: str) -> dict[str, int]:
     return {how.value: n for how, n in stats_of(runtime, name).primary.items() if n}
 
 
-def watch_of(runtime: Runtime, name: str) -> Watch:
+def watch_of(runtime: Runtime, name: str) -> FlagMonitor:
     """Return the watch of one flag."""
     return runtime._watches[name]

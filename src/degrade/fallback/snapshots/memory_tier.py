@@ -30,7 +30,7 @@ from degrade.fallback.snapshots.capture_budget import CaptureBudget
 from degrade.fallback.snapshots.keys import Key
 from degrade.fallback.snapshots.object_size import deep_size, key_size
 
-__all__ = ("UNDECODED", "Book", "Capture", "Entry", "MemoryTier")
+__all__ = ("UNDECODED", "Capture", "Entry", "MemoryTier", "SnapshotTable")
 
 
 class _Undecoded:
@@ -101,7 +101,7 @@ class _Entries(dict[Key, Entry]):
         return _Entries, ()
 
 
-class Book:
+class SnapshotTable:
     """The snapshots of one rung.
 
     Attributes:
@@ -134,7 +134,7 @@ class Capture:
 
     def __init__(
         self,
-        book: Book,
+        book: SnapshotTable,
         key: Key,
         entry: Entry,
         seal: Callable[[], bytes] | None = None,
@@ -148,7 +148,7 @@ class Capture:
         self.shared_as = shared_as
 
 
-_Place = tuple[Book, Key]
+_Place = tuple[SnapshotTable, Key]
 
 
 class _Books(FIFOCache[_Place, int]):
@@ -187,8 +187,8 @@ class MemoryTier:
         self.clock: Clock = clock or SystemClock()
         self.budget = budget or CaptureBudget()
         self._lock = threading.Lock()
-        self._by_code: dict[tuple[str, object], Book] = {}
-        self._owned: dict[weakref.ref[object], Book] = {}
+        self._by_code: dict[tuple[str, object], SnapshotTable] = {}
+        self._owned: dict[weakref.ref[object], SnapshotTable] = {}
         self._named: dict[tuple[str, str | None], set[object]] = {}
         self._decoded, self._written = self._new_books()
 
@@ -200,14 +200,14 @@ class MemoryTier:
     def __len__(self) -> int:
         return len(self._written)
 
-    def book(self, flag: str, code: object = None, owner: object | None = None) -> Book:
+    def book(self, flag: str, code: object = None, owner: object | None = None) -> SnapshotTable:
         """Return the book of a function of a flag, or of its owner alone, the same every time.
 
         An owner's book is there for as long as the owner is; `sweep` empties it, if need be.
         """
         if owner is None:
-            return self._by_code.setdefault((flag, code), Book(flag))
-        return self._owned.setdefault(weakref.ref(owner, self._disown), Book(flag))
+            return self._by_code.setdefault((flag, code), SnapshotTable(flag))
+        return self._owned.setdefault(weakref.ref(owner, self._disown), SnapshotTable(flag))
 
     def _disown(self, owner: weakref.ref[object]) -> None:
         """Forget the empty book of an owner that died; called wherever its last reference goes."""
@@ -215,7 +215,7 @@ class MemoryTier:
         if book is not None and not book.entries and not book.pending:
             self._owned.pop(owner, None)
 
-    def books(self) -> list[Book]:
+    def books(self) -> list[SnapshotTable]:
         """Return every book, as of now."""
         return [*self._by_code.values(), *self._owned.values()]
 
@@ -248,7 +248,7 @@ class MemoryTier:
         """Give up a capture, so that the next call of its key may make another."""
         capture.book.pending.pop(capture.key, None)
 
-    def adopt(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
+    def adopt(self, book: SnapshotTable, key: Key, entry: Entry, value: Any) -> None:
         """Take a snapshot that another tier had, unless a newer one is here or there is no room.
 
         Args:
@@ -264,7 +264,7 @@ class MemoryTier:
         if kept and value is not UNDECODED:
             self.keep_decoded(book, key, entry, value)
 
-    def keep_decoded(self, book: Book, key: Key, entry: Entry, value: Any) -> None:
+    def keep_decoded(self, book: SnapshotTable, key: Key, entry: Entry, value: Any) -> None:
         """Share a decoded result, which no caller may change, with the calls to come.
 
         Nothing is kept when there is no room.
@@ -282,7 +282,7 @@ class MemoryTier:
         finally:
             self._lock.release()
 
-    def discard(self, book: Book, key: Key, entry: Entry) -> None:
+    def discard(self, book: SnapshotTable, key: Key, entry: Entry) -> None:
         """Drop one entry that cannot be used, unless a newer one has taken its place."""
         with self._lock:
             if book.entries.get(key) is entry:
@@ -341,7 +341,7 @@ class MemoryTier:
         decoded = self.max_bytes // 4
         return _Books(decoded, self._undecode), _Books(self.max_bytes - decoded, self._evicted)
 
-    def _put(self, book: Book, key: Key, entry: Entry) -> bool:
+    def _put(self, book: SnapshotTable, key: Key, entry: Entry) -> bool:
         older = book.entries.get(key)
         if (
             entry.at <= book.void_before
@@ -355,7 +355,7 @@ class MemoryTier:
         book.entries[key] = entry
         return True
 
-    def _forget(self, book: Book, key: Key) -> None:
+    def _forget(self, book: SnapshotTable, key: Key) -> None:
         self._written.pop((book, key), None)
         self._decoded.pop((book, key), None)
 

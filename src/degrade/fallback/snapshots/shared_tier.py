@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from degrade.core.enums import Sharing
 from degrade.errors import CodecError
 from degrade.fallback.snapshots.keys import Key
-from degrade.fallback.snapshots.memory_tier import Book, Capture
+from degrade.fallback.snapshots.memory_tier import Capture, SnapshotTable
 from degrade.ports import Blob, Blobs, PartlyStoredError, UntrustedError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Sent(NamedTuple):
     """What was sent for a place: the snapshot of a key, admitted at a monotonic time."""
 
     at: float
-    book: Book
+    book: SnapshotTable
     key: Key
     shared_as: str
 
@@ -205,7 +205,7 @@ class SharedTier:
         finally:
             self.count(rung.book, how)
 
-    def count(self, book: Book, how: Sharing) -> None:
+    def count(self, book: SnapshotTable, how: Sharing) -> None:
         """Count what came of a snapshot."""
         with self._lock:
             self._count(book, how)
@@ -325,14 +325,14 @@ class SharedTier:
                     self._queue[place] = capture
                     self._bytes += size
 
-    def _drop(self, place: bytes) -> Book | None:
+    def _drop(self, place: bytes) -> SnapshotTable | None:
         capture = self._queue.pop(place, None)
         if capture is None:
             return None
         self._bytes -= len(capture.entry.blob)
         return capture.book
 
-    def _count(self, book: Book | None, how: Sharing) -> None:
+    def _count(self, book: SnapshotTable | None, how: Sharing) -> None:
         if book is not None:
             book.sharing[how] += 1
 

@@ -41,12 +41,18 @@ from degrade.fallback.rung import (
 from degrade.fallback.snapshots.capture_budget import Account
 from degrade.fallback.snapshots.codec import Codec, check_data
 from degrade.fallback.snapshots.keys import Key, KeyMaker
-from degrade.fallback.snapshots.memory_tier import UNDECODED, Book, Capture, Entry, MemoryTier
+from degrade.fallback.snapshots.memory_tier import (
+    UNDECODED,
+    Capture,
+    Entry,
+    MemoryTier,
+    SnapshotTable,
+)
 from degrade.fallback.snapshots.return_types import resolve_returns
 
 __all__ = (
     "MAX_REFUSED",
-    "MAX_STRANGE",
+    "MAX_UNTRUSTED_BYTES",
     "RETRY_REFUSED_S",
     "SKIP_REASONS",
     "BoundSnapshot",
@@ -64,7 +70,7 @@ MAX_REFUSED = 10
 RETRY_REFUSED_S = 60.0
 """How often it is tried then."""
 
-MAX_STRANGE = 4 * 1024 * 1024
+MAX_UNTRUSTED_BYTES = 4 * 1024 * 1024
 """The largest JSON of a snapshot that is shared: what others wrote is read with more care, bytes."""
 
 _RESPONSE = (
@@ -152,7 +158,7 @@ class BoundSnapshot(BoundRung):
         self.transform = rung.transform
         self.max_age_s = rung.max_age_s
         self.skipped: dict[str, int] = dict.fromkeys(SKIP_REASONS, 0)
-        self.book = Book(flag)
+        self.book = SnapshotTable(flag)
         self._refresh_s = rung.refresh_s
         self._codec = codec
         self._flag = flag
@@ -279,7 +285,7 @@ class BoundSnapshot(BoundRung):
             return Capture(book, key, entry)
         text = self.text(key)
         seal = partial(codec.seal, body, key=text, created=wall_s, epoch=epoch)
-        shared_as = text if self.shares and len(body) <= MAX_STRANGE else ""
+        shared_as = text if self.shares and len(body) <= MAX_UNTRUSTED_BYTES else ""
         return Capture(book, key, entry, seal, shared_as=shared_as)
 
     def serve(self, call: Call) -> Answer | None:
@@ -337,7 +343,7 @@ class BoundSnapshot(BoundRung):
             raise CodecError(f"snapshot of an age of {age_s:.3f} s")
         if opened.created <= after_s or at <= book.void_before:
             raise CodecError("snapshot from before an off ended")
-        value = codec.load_strange(opened, limit=MAX_STRANGE)
+        value = codec.load_strange(opened, limit=MAX_UNTRUSTED_BYTES)
         entry = Entry(
             created=opened.created,
             at=at,

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from degrade.ports import Draft
+from degrade.ports import EventDraft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from degrade.core.records import Event
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("MOST_WAITING", "Backlog")
+__all__ = ("MOST_WAITING", "EventQueue")
 
 MOST_WAITING: Final = 10_000
 LATE_S: Final = 1.0
@@ -34,11 +34,11 @@ _LOOK_BACK: Final = 1_000
 _DRIFT_S: Final = 1.0
 """How far the store's time, as it is known without asking, may be ahead of the truth."""
 
-_Told = tuple[Draft, float]
+_Told = tuple[EventDraft, float]
 """A draft, and the monotonic time of what it tells."""
 
 
-class Backlog:
+class EventQueue:
     """The events of one runtime that its store's log does not have yet.
 
     Args:
@@ -63,7 +63,7 @@ class Backlog:
         self._pause_s = _AGAIN_S
         self.failed = False
 
-    def tell(self, draft: Draft) -> None:
+    def tell(self, draft: EventDraft) -> None:
         """Add an event that happened now; callable from any thread, never blocks."""
         if len(self._waiting) >= MOST_WAITING:
             self._runtime.troubles.note("queue_full", tell=False)
@@ -118,13 +118,13 @@ class Backlog:
         self._batch, self.failed = kept, bool(kept)
 
 
-def _dated(draft: Draft, late_s: float) -> Draft:
+def _dated(draft: EventDraft, late_s: float) -> EventDraft:
     if late_s <= LATE_S:
         return draft
     return replace(draft, evidence={**draft.evidence, "late_s": round(late_s, 1)})
 
 
-def _sign(told: Draft | Event) -> tuple[object, ...]:
+def _sign(told: EventDraft | Event) -> tuple[object, ...]:
     """Return what tells an event of an instance from its others, however late it is written."""
     evidence: Mapping[str, Any] = told.evidence
     return (

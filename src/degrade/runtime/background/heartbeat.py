@@ -13,7 +13,7 @@ from degrade.core.records import InstanceReport
 from degrade.runtime.background.warm_up import version
 
 if TYPE_CHECKING:
-    from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
     from degrade.runtime.runtime import Runtime
 
 __all__ = ("Heartbeat",)
@@ -32,7 +32,7 @@ class Heartbeat:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._told: str | None = None
-        self._idle: list[Watch] = []
+        self._idle: list[FlagMonitor] = []
         """The flags of which the store was told last that nobody calls them."""
         self.undeclared = True
 

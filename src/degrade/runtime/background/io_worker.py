@@ -18,15 +18,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from degrade.errors import StoreError
-from degrade.runtime.background.event_queue import Backlog
+from degrade.runtime.background.event_queue import EventQueue
 from degrade.runtime.background.warm_up import build_models
 from degrade.runtime.background.worker import Worker
 
 if TYPE_CHECKING:
-    from degrade.ports import Draft
+    from degrade.ports import EventDraft
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("Courier",)
+__all__ = ("IOWorker",)
 
 POLL_S: Final = 0.2
 FLEET_POLL_S: Final = 1.0
@@ -48,7 +48,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Courier(Worker):
+class IOWorker(Worker):
     """The thread that carries; its queue drops the oldest work when it is full, and counts that.
 
     Attributes:
@@ -66,7 +66,7 @@ class Courier(Worker):
         self._reported = -1e9
         self._poll_at = -1e9
         self._member_at = -1e9
-        self._backlog = Backlog(runtime)
+        self._backlog = EventQueue(runtime)
         self._answered = False
         self._swept = self._looked = runtime.clock.monotonic()
 
@@ -87,7 +87,7 @@ class Courier(Worker):
         self._queue.append((what, work, dropped))
         self.bell.ring()
 
-    def tell(self, draft: Draft) -> None:
+    def tell(self, draft: EventDraft) -> None:
         """Queue an event for the store's log; those that wait together are written together."""
         self._backlog.tell(draft)
         self.put("store", self._backlog.write)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
-__all__ = ("Bell",)
+__all__ = ("Wakeup",)
 
 
-class Bell:
+class Wakeup:
     """A wake-up call that is remembered until it is heard.
 
     Cost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 
-from degrade.runtime.background.wakeup import Bell
+from degrade.runtime.background.wakeup import Wakeup
 
 __all__ = ("Worker",)
 
@@ -21,7 +21,7 @@ class Worker(ABC):
     """
 
     def __init__(self, name: str) -> None:
-        self.bell = Bell()
+        self.bell = Wakeup()
         self.stopping = False
         self._name = name
         self._thread: threading.Thread | None = None

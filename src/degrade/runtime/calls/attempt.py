@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from degrade.core.enums import CallClass, Outcome, RungKind
-from degrade.runtime.monitoring.call_recorder import Marked
+from degrade.runtime.monitoring.call_recorder import EndedCall
 
 if TYPE_CHECKING:
-    from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 __all__ = ("Attempt",)
 
@@ -37,7 +37,7 @@ class Attempt:
     __slots__ = ("_class", "_end", "start", "watch")
 
     def __init__(
-        self, watch: Watch, start: float | None = None, *, is_recorded: bool = False
+        self, watch: FlagMonitor, start: float | None = None, *, is_recorded: bool = False
     ) -> None:
         self.watch = watch
         self.start = start
@@ -61,7 +61,7 @@ class Attempt:
         if self._end is None:
             if self.start is None:
                 return
-            mark = Marked(self.start, self.watch.clock(), outcome)
+            mark = EndedCall(self.start, self.watch.clock(), outcome)
             self._end = self.watch.recorder.marked.extend, iter((mark,))
         self._end[0](self._end[1])
 

@@ -17,11 +17,11 @@ from typing import Any, Final, Literal
 
 from degrade.units import duration_text
 
-__all__ = ("MAX_BACKGROUND", "Deadline", "Late")
+__all__ = ("MAX_BACKGROUND", "Deadline", "OnDeadline")
 
 log = logging.getLogger("degrade.runtime")
 
-Late = Literal["cancel", "keep"]
+OnDeadline = Literal["cancel", "keep"]
 
 _background: set[asyncio.Task[Any]] = set()
 """Late tasks that run: loops hold tasks weakly, and a guarded function may be gone by then."""
@@ -49,7 +49,7 @@ class Deadline:
         said once.
     """
 
-    def __init__(self, after_s: float, late: Late = "cancel") -> None:
+    def __init__(self, after_s: float, late: OnDeadline = "cancel") -> None:
         self.after_s = after_s
         self.late = late
         self._late_count = 0

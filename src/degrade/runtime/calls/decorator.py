@@ -39,7 +39,7 @@ from degrade.fallback.snapshots.return_types import names_at
 from degrade.runtime.calls.awaitables import promises_awaitable
 from degrade.runtime.calls.callables import as_function, has_guard, like
 from degrade.runtime.calls.flag import Flag
-from degrade.runtime.calls.guarded_function import Guard
+from degrade.runtime.calls.guarded_function import GuardedFunction
 from degrade.runtime.calls.outcomes import Errors, Ignore
 from degrade.runtime.calls.registry import FLAG_ATTRIBUTE, registry, stands_at
 from degrade.runtime.calls.wrapper_codegen import wrapper_of
@@ -159,7 +159,7 @@ class Degradable(Generic[F]):
         rungs = tuple(map(flag.shared, self._rungs, rungs))
         if form is not None and not any(rung.kind is RungKind.SNAPSHOT for rung in rungs):
             self._known = {form: (target.unbound(), rungs)}
-        guard = Guard(
+        guard = GuardedFunction(
             flag,
             as_function(fn, is_method=target.is_method),
             awaits=awaits,

@@ -24,17 +24,17 @@ from degrade.errors import ConfigError, UnknownFlagError, UsageError
 from degrade.fallback.rung import code_of
 from degrade.interrupts import is_interrupt
 from degrade.runtime.calls.flag_checks import check_errors, check_ignore, check_text
-from degrade.runtime.calls.guarded_block import Block
+from degrade.runtime.calls.guarded_block import GuardedBlock
 from degrade.runtime.calls.outcomes import Errors, Ignore, outcome_of
 from degrade.runtime.calls.registry import FLAG_ATTRIBUTE, Place, registry, scope_place
 from degrade.runtime.current_runtime import current, existing
-from degrade.runtime.monitoring.fast_path import UNBOUND, Gate
-from degrade.runtime.monitoring.flag_monitor import RUN, Route, Watch
+from degrade.runtime.monitoring.fast_path import UNBOUND, FastPath
+from degrade.runtime.monitoring.flag_monitor import RUN, FlagMonitor, Route
 
 if TYPE_CHECKING:
     from degrade.fallback.rung import BoundRung, Rung
     from degrade.fallback.snapshots.memory_tier import MemoryTier
-    from degrade.runtime.calls.guarded_function import Guard
+    from degrade.runtime.calls.guarded_function import GuardedFunction
 
 __all__ = ("Flag", "declared", "flag")
 
@@ -101,9 +101,9 @@ class Flag:
     skipped: dict[str, int] | None
     """Captures that its functions did not make, by reason."""
     _awaitable: set[object] | None
-    _gate: Gate
-    _guards: dict[weakref.ref[Guard], None]
-    _watch: Watch | None
+    _gate: FastPath
+    _guards: dict[weakref.ref[GuardedFunction], None]
+    _watch: FlagMonitor | None
     _tier: MemoryTier | None
     _seen: set[object] | None
     _shared: weakref.WeakValueDictionary[Rung[Any], BoundRung] | None
@@ -176,7 +176,7 @@ class Flag:
             return True
         return self._degraded(gate)
 
-    def call(self) -> Block:
+    def call(self) -> GuardedBlock:
         """Guard a block: `with flag.call() as call:` (also `async with`).
 
         `call.degraded` says which branch to take; the block's time and outcome count only when
@@ -192,7 +192,7 @@ class Flag:
                 "replace an exception; use `if call.degraded:` with a flag of its own",
                 code="ladder-on-block",
             )
-        return Block(self)
+        return GuardedBlock(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the declaration, which the other process makes again."""
@@ -206,7 +206,7 @@ class Flag:
     # ------------------------------------------------------------------ for the runtime
 
     @property
-    def guards(self) -> list[Guard]:
+    def guards(self) -> list[GuardedFunction]:
         """The guarded functions that live: those of a request, or of an object, go with it."""
         return [guard for ref in list(self._guards) if (guard := ref()) is not None]
 
@@ -244,7 +244,7 @@ class Flag:
         """Return whether functions of the same code were seen to return awaitables."""
         return self._awaitable is not None and code_of(fn) in self._awaitable
 
-    def guarded_by(self, guard: Guard) -> None:
+    def guarded_by(self, guard: GuardedFunction) -> None:
         """Add a guarded function; it is held by its wrapper alone."""
         with registry.lock:
             self._guards[weakref.ref(guard, self._guards.pop)] = None
@@ -255,7 +255,7 @@ class Flag:
         if watch is None and existing() is not None:
             _adopted(self)
 
-    def bind(self, watch: Watch | None, tier: MemoryTier | None = None) -> None:
+    def bind(self, watch: FlagMonitor | None, tier: MemoryTier | None = None) -> None:
         """Let every call go by this watch from now on, and every ladder by this tier."""
         with registry.lock:
             self._watch = watch
@@ -264,7 +264,7 @@ class Flag:
             for guard in self.guards:
                 self._bind(guard, watch)
 
-    def _bind(self, guard: Guard, watch: Watch | None) -> None:
+    def _bind(self, guard: GuardedFunction, watch: FlagMonitor | None) -> None:
         if watch is not None:
             if guard.deadline is not None:
                 deadlines = [guard.deadline for guard in self.guards]
@@ -279,7 +279,7 @@ class Flag:
         for guard in self.guards:
             self._attach(guard, tier)
 
-    def _attach(self, guard: Guard, tier: MemoryTier) -> None:
+    def _attach(self, guard: GuardedFunction, tier: MemoryTier) -> None:
         snapshot = guard.snapshot
         if snapshot is not None:
             if self.skipped is None:
@@ -287,14 +287,14 @@ class Flag:
             snapshot.skipped = self.skipped
             snapshot.attach(tier, getattr(guard.fn, "__code__", None))
 
-    def bound(self) -> Watch:
+    def bound(self) -> FlagMonitor:
         """Return the watch of the current runtime, which adopts the flag when it is new to it.
 
         A flag that was declared anew goes by the watch of the one that replaced it.
         """
         return self._watch or _adopted(self)
 
-    def admit(self, watch: Watch) -> Route | Permit:
+    def admit(self, watch: FlagMonitor) -> Route | Permit:
         """Decide for one call, starting what the runtime needs; never raises."""
         runtime = existing() or current()
         try:
@@ -306,13 +306,13 @@ class Flag:
             runtime.troubles.note("admit")
             return RUN
 
-    def leave(self, watch: Watch, route: Route | Permit) -> None:
+    def leave(self, watch: FlagMonitor, route: Route | Permit) -> None:
         """Give back what `admit` gave, whatever became of the call."""
         self.give_back(watch, route)
         if watch.inline:
             current().tick_inline()
 
-    def give_back(self, watch: Watch, route: Route | Permit) -> None:
+    def give_back(self, watch: FlagMonitor, route: Route | Permit) -> None:
         """Return the permit of a call, if it has one; harmless to repeat."""
         if isinstance(route, Permit):
             watch.permits.give_back(route)
@@ -345,7 +345,7 @@ class Flag:
         self._seen.add(what)
         return True
 
-    def _degraded(self, gate: Gate) -> bool:
+    def _degraded(self, gate: FastPath) -> bool:
         degraded = gate.still
         if not degraded:
             watch = self.bound()
@@ -401,7 +401,7 @@ def _declare(new: Flag) -> Flag:
     return flag
 
 
-def _adopted(flag: Flag) -> Watch:
+def _adopted(flag: Flag) -> FlagMonitor:
     """Let the current runtime adopt a flag, or what replaced it; again, if it changes meanwhile.
 
     Never under the registry's lock: who adopts holds the runtime's, and wants that one then.

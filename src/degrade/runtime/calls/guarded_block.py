@@ -9,13 +9,13 @@ from degrade.context import context
 from degrade.core.enums import CallClass, Outcome, RungKind
 from degrade.core.probe_permits import Permit
 from degrade.errors import UsageError
-from degrade.runtime.monitoring.call_recorder import Marked
-from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, Route, Watch
+from degrade.runtime.monitoring.call_recorder import EndedCall
+from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, FlagMonitor, Route
 
 if TYPE_CHECKING:
     from degrade.runtime.calls.flag import Flag
 
-__all__ = ("Block",)
+__all__ = ("GuardedBlock",)
 
 _CLASS_OF = {
     Outcome.FAILURE: CallClass.FAILED,
@@ -25,7 +25,7 @@ _CLASS_OF = {
 }
 
 
-class Block:
+class GuardedBlock:
     """One run of a guarded block; made by `Flag.call()`, used once.
 
     Attributes:
@@ -39,7 +39,7 @@ class Block:
 
     def __init__(self, flag: Flag) -> None:
         self._flag = flag
-        self._watch: Watch | None = None
+        self._watch: FlagMonitor | None = None
         self._route: Route | Permit = RUN
         self._start = 0.0
         self.degraded = False
@@ -76,12 +76,12 @@ class Block:
                 return
             outcome = self._flag.outcome(error)
             if not self.degraded:
-                watch.recorder.marked.append(Marked(self._start, watch.clock(), outcome))
+                watch.recorder.marked.append(EndedCall(self._start, watch.clock(), outcome))
             watch.ended(_CLASS_OF[outcome])
         finally:
             self._flag.leave(watch, self._route)
 
-    def _finished(self, watch: Watch) -> None:
+    def _finished(self, watch: FlagMonitor) -> None:
         if not self.degraded:
             watch.recorder.ended.extend((self._start, watch.clock()))
             return

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.context import Scope, Stamp, context, who
+from degrade.context import CaptureScope, DegradedStatus, context, who
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
 from degrade.core.probe_permits import Permit
 from degrade.errors import UnavailableError
@@ -42,13 +42,13 @@ from degrade.runtime.calls.ladder_walk import LadderWalk
 from degrade.runtime.calls.step_driver import RAISE, Result, Step, Steps, adrive, drive
 from degrade.runtime.current_runtime import current
 from degrade.runtime.monitoring.fast_path import UNBOUND
-from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, Route, Watch
+from degrade.runtime.monitoring.flag_monitor import RUN, SERVE, FlagMonitor, Route
 
 if TYPE_CHECKING:
     from degrade.runtime.calls.deadline import Deadline
     from degrade.runtime.calls.flag import Flag
 
-__all__ = ("Guard",)
+__all__ = ("GuardedFunction",)
 
 log = logging.getLogger("degrade.runtime")
 
@@ -60,7 +60,7 @@ Pending = list[Any]
 """What the wrapper holds while a call ends by an exception: the exception, then its attempt."""
 
 
-class Guard:
+class GuardedFunction:
     """One guarded function: its flag, its ladder, and the slow way through them.
 
     Args:
@@ -100,14 +100,14 @@ class Guard:
         self.fn = fn
         self.awaits = awaits
         self.awaits_result = awaits_result
-        self.forget_awaitables: Callable[[Guard], None] | None = None
+        self.forget_awaitables: Callable[[GuardedFunction], None] | None = None
         """Set while the results of a plain function are looked at: ends that."""
         self._results = 0
         self.ladder = LadderWalk(flag, rungs, bounds, accept, awaits=awaits or awaits_result)
         self.accept = accept
         self.deadline = deadline
         self.snapshot = next((rung for rung in rungs if isinstance(rung, BoundSnapshot)), None)
-        self.watch: Watch | None = None
+        self.watch: FlagMonitor | None = None
         self.bind_cells: Callable[..., None] = _nowhere
         self.site = CallSite(fn, is_direct=deadline is None and not awaits_result)
 
@@ -197,7 +197,7 @@ class Guard:
             return False
         return not isinstance(error, Exception) or is_interrupt(error)
 
-    def bind(self, watch: Watch | None) -> None:
+    def bind(self, watch: FlagMonitor | None) -> None:
         """Let the function and its wrapper go by this watch from now on.
 
         Without one only the gate shuts: calls that have passed it still need somewhere to end.
@@ -216,7 +216,7 @@ class Guard:
             None if snapshot is None else snapshot.book.entries,
         )
 
-    def bound(self) -> Watch:
+    def bound(self) -> FlagMonitor:
         """Return the watch of the current runtime, which adopts the flag when it is new to it."""
         return self.watch or self.flag.bound()
 
@@ -282,7 +282,7 @@ class Guard:
     ) -> Steps:
         watch = attempt.watch
         key = self._due(watch, args, kwargs)
-        scope = Scope()
+        scope = CaptureScope()
         if self.deadline is not None:
             late_result = partial(self._capture_late, watch, key, scope, watch.clock())
             do = self.deadline.wrap(do, late_result)
@@ -304,7 +304,7 @@ class Guard:
             self._capture(watch, key, result, start)
         return result
 
-    def _within(self, scope: Scope, step: Step) -> Generator[Step, Result, Result]:
+    def _within(self, scope: CaptureScope, step: Step) -> Generator[Step, Result, Result]:
         """Do a step inside of a scope, which ends whatever happens."""
         try:
             with scope:
@@ -322,7 +322,7 @@ class Guard:
         if not self._failed(attempt, error, late=late):
             return RAISE
         reason = "its deadline passed" if late else f"failed call: {_kind_of(error)}"
-        stamp = Stamp(self.flag.name, reason, None)
+        stamp = DegradedStatus(self.flag.name, reason, None)
         answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is not None:
             return answer.value
@@ -333,7 +333,7 @@ class Guard:
 
     def _rejected(self, attempt: Attempt, result: Any, args: Arguments, kwargs: Keywords) -> Steps:
         attempt.end(Outcome.FAILURE)
-        stamp = Stamp(self.flag.name, "result rejected", None)
+        stamp = DegradedStatus(self.flag.name, "result rejected", None)
         answer = yield from self.ladder.walk(attempt, args, kwargs, Mode.DEGRADED, stamp)
         if answer is None:
             attempt.classify(CallClass.FAILED)
@@ -380,13 +380,13 @@ class Guard:
 
     # ------------------------------------------------------------------ snapshots
 
-    def _due(self, watch: Watch, args: Arguments, kwargs: Keywords) -> Key | None:
+    def _due(self, watch: FlagMonitor, args: Arguments, kwargs: Keywords) -> Key | None:
         """Return the key under which a result should be captured now, None when none should."""
         if self.snapshot is None:
             return None
         return self.snapshot.wanted(args, kwargs, who(), watch.clock())
 
-    def _capture(self, watch: Watch, key: Key, result: Any, start: float) -> None:
+    def _capture(self, watch: FlagMonitor, key: Key, result: Any, start: float) -> None:
         """Encode a result now, so that no later change reaches it, and send it on its way."""
         if self.snapshot is None:
             return
@@ -404,16 +404,16 @@ class Guard:
             runtime.troubles.note("capture")
 
     def _capture_late(
-        self, watch: Watch, key: Key | None, scope: Scope, start: float, result: Any
+        self, watch: FlagMonitor, key: Key | None, scope: CaptureScope, start: float, result: Any
     ) -> None:
         """Take the result of a coroutine that finished after its deadline."""
         if key is not None and not scope.tainted and self.accepted(result):
             self._capture(watch, key, result, start)
 
 
-def _declare_again(decorator: Callable[..., Any], fn: Any) -> Guard:
+def _declare_again(decorator: Callable[..., Any], fn: Any) -> GuardedFunction:
     wrapper = decorator(fn)
-    guard: Guard = wrapper.__degrade_flag__.guards[-1]  # the newest
+    guard: GuardedFunction = wrapper.__degrade_flag__.guards[-1]  # the newest
     return guard
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from degrade.context import Stamp, context, who
+from degrade.context import DegradedStatus, context, who
 from degrade.core.enums import CallClass, Mode, Outcome, RungKind
 from degrade.core.ladder import choose
 from degrade.fallback.rung import Answer, BoundRung, Call
@@ -16,7 +16,7 @@ from degrade.interrupts import is_interrupt, raise_as_it_is
 from degrade.runtime.calls.attempt import Attempt
 from degrade.runtime.calls.step_driver import Result, Step
 from degrade.runtime.current_runtime import current
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 if TYPE_CHECKING:
     from degrade.runtime.calls.deadline import Deadline
@@ -75,7 +75,7 @@ class LadderWalk:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         mode: Mode,
-        stamp: Stamp,
+        stamp: DegradedStatus,
     ) -> Generator[Step, Result, Answer | None]:
         """Go down the ladder; return the first answer, recorded and noted.
 
@@ -136,7 +136,7 @@ class LadderWalk:
             )
 
     def _ask(
-        self, watch: Watch, rung: BoundSnapshot, call: Call
+        self, watch: FlagMonitor, rung: BoundSnapshot, call: Call
     ) -> Generator[Step, Result, tuple[Answer | None, BaseException | None]]:
         """Ask the tier that the fleet shares for what memory does not have, for milliseconds."""
         asker = current().asker

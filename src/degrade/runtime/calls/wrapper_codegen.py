@@ -62,7 +62,7 @@ from typing import Any, NamedTuple
 from degrade.context import OUTSIDE, context
 from degrade.core.enums import RungKind
 from degrade.fallback.snapshots.memory_tier import UNDECODED
-from degrade.runtime.calls.guarded_function import Guard
+from degrade.runtime.calls.guarded_function import GuardedFunction
 from degrade.runtime.monitoring.fast_path import UNBOUND
 
 __all__ = ("Shape", "wrapper_of")
@@ -308,7 +308,7 @@ def _lines_of(source: str) -> tuple[int, int]:
     return called, lines.index(f"{_PREFIX}ended(({_PREFIX}start, {_PREFIX}end))") + 1
 
 
-def wrapper_of(guard: Guard, signature: inspect.Signature | None) -> Callable[..., Any]:
+def wrapper_of(guard: GuardedFunction, signature: inspect.Signature | None) -> Callable[..., Any]:
     """Return the wrapper of a guard's function, and give the guard what binds its cells.
 
     Args:
@@ -374,7 +374,11 @@ def _wrapper_code(source: str) -> CodeType:
 
 
 def _relearn(
-    wrapper: weakref.ref[FunctionType], code: CodeType, call_line: int, end_line: int, guard: Guard
+    wrapper: weakref.ref[FunctionType],
+    code: CodeType,
+    call_line: int,
+    end_line: int,
+    guard: GuardedFunction,
 ) -> None:
     """Give a wrapper the code without the questions that the first results have answered."""
     guarded = wrapper()

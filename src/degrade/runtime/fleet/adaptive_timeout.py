@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ("MOST_OPEN", "MOST_PAUSE_S", "PAUSE_S", "Patience")
+__all__ = ("MOST_OPEN", "MOST_PAUSE_S", "PAUSE_S", "AdaptiveTimeout")
 
 MOST_OPEN: Final = 64
 PAUSE_S: Final = 1.0
@@ -30,7 +30,7 @@ _WEIGHT: Final = 1 / 4
 """Of the newest answer in what is usual."""
 
 
-class Patience:
+class AdaptiveTimeout:
     """What is known of the answers of one store; whoever uses it holds a lock meanwhile.
 
     Attributes:

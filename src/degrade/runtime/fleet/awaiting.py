@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from degrade.runtime.fleet.snapshot_fetcher import Question
+    from degrade.runtime.fleet.snapshot_fetcher import PendingFetch
 
 __all__ = ("answered",)
 
 
-async def answered(question: Question, for_s: float) -> None:
+async def answered(question: PendingFetch, for_s: float) -> None:
     """Wait until a question is answered, at most for some seconds."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()

@@ -30,13 +30,13 @@ from degrade.core.state_machine import (
     wants_probe,
 )
 from degrade.ports import Fleet
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 if TYPE_CHECKING:
     from degrade.runtime.calls.flag import Flag
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("AWAY_S", "Member")
+__all__ = ("AWAY_S", "Membership")
 
 AWAY_S: Final = 30.0
 """After so long without the store nobody waits for a lease, seconds."""
@@ -53,7 +53,7 @@ class _Seen:
     recovering: bool
 
 
-class Member:
+class Membership:
     """What one runtime says to its fleet.
 
     Args:
@@ -77,7 +77,7 @@ class Member:
         self._tokens: dict[str, int] = {}
         self._decided = float("-inf")
 
-    def obey(self, watch: Watch, now: float) -> tuple[Transition, ...]:
+    def obey(self, watch: FlagMonitor, now: float) -> tuple[Transition, ...]:
         """Let a flag's machine know of the fleet's verdict on it, once for each change of it."""
         name = watch.flag.name
         verdict, seen = self._runtime.orders.verdict(name), self._seen.get(name)
@@ -104,7 +104,7 @@ class Member:
         """Return a factor that keeps the processes of a fleet out of step."""
         return self._rng.uniform(0.8, 1.2)
 
-    def votes(self, watches: Iterable[Watch]) -> dict[str, Vote]:
+    def votes(self, watches: Iterable[FlagMonitor]) -> dict[str, Vote]:
         """Return the flags whose own calls were breached, and how."""
         now = self._runtime.clock.monotonic()
         return {
@@ -135,7 +135,7 @@ class Member:
                 runtime.refresh()
         self._probes(watches, now)
 
-    def _probes(self, watches: Iterable[Watch], now: float) -> None:
+    def _probes(self, watches: Iterable[FlagMonitor], now: float) -> None:
         """Take, or keep, the leases of first steps; while the store is away, do without."""
         age_s = self._runtime.state_age_s()
         away = age_s is None or age_s > AWAY_S
@@ -152,7 +152,7 @@ class Member:
                 if token is not None:
                     self._tokens[name] = token
 
-    def ended(self, watch: Watch, transition: Transition) -> Callable[[], object] | None:
+    def ended(self, watch: FlagMonitor, transition: Transition) -> Callable[[], object] | None:
         """Return what is to be told of a transition: the first step was kept, or it failed."""
         if transition.probe is None:
             return None
@@ -167,6 +167,6 @@ class Member:
             self.fleet.give_probe, name, instance, token, retry_in_s=transition.cooldown_s
         )
 
-    def _recover(self, watch: Watch, now: float) -> tuple[Transition, ...]:
+    def _recover(self, watch: FlagMonitor, now: float) -> tuple[Transition, ...]:
         delay_s = self._rng.uniform(0.0, watch.flag.recovery.step_time)
         return watch.move([FleetRecovering(now=now, delay_s=delay_s)], now)

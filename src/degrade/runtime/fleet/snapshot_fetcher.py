@@ -32,13 +32,13 @@ from degrade.fallback.rung import Call
 from degrade.fallback.snapshots.keys import Key
 from degrade.fallback.snapshots.shared_tier import SharedTier
 from degrade.fallback.snapshots.snapshot_rung import BoundSnapshot, Found
-from degrade.runtime.fleet.adaptive_timeout import Patience
+from degrade.runtime.fleet.adaptive_timeout import AdaptiveTimeout
 
 if TYPE_CHECKING:
-    from degrade.runtime.internal_errors import Troubles
+    from degrade.runtime.internal_errors import InternalErrors
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("Asker", "Question", "asker_of")
+__all__ = ("PendingFetch", "SnapshotFetcher", "asker_of")
 
 MOST_WORKERS: Final = 2
 MOST_WAITING: Final = 128
@@ -55,7 +55,7 @@ _MOST_REMEMBERED: Final = 10_000
 Place = tuple[str, str]
 
 
-class Question:
+class PendingFetch:
     """One key that was asked for; all calls that miss it wait for the same answer.
 
     Attributes:
@@ -109,7 +109,7 @@ class Question:
         return self._event.wait(max(for_s, 0.0))
 
 
-class Asker:
+class SnapshotFetcher:
     """The questions of one runtime.
 
     Args:
@@ -131,7 +131,7 @@ class Asker:
         monotonic: Callable[[], float],
         wait_s: float,
         threads: str,
-        troubles: Troubles,
+        troubles: InternalErrors,
     ) -> None:
         self.tier = tier
         self.wait_s = wait_s
@@ -140,15 +140,15 @@ class Asker:
         self._monotonic = monotonic
         self._troubles = troubles
         self._lock = threading.Lock()
-        self._open: dict[Place, Question] = {}
-        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self._open: dict[Place, PendingFetch] = {}
+        self._questions: queue.SimpleQueue[PendingFetch] = queue.SimpleQueue()
         self._workers = self._waiting = 0
         self._not_before: dict[Place, float] = {}
-        self._patience = Patience()
+        self._patience = AdaptiveTimeout()
         self._polled_since: float | None = None
         self._poll_answered = True
 
-    def ask(self, rung: BoundSnapshot, call: Call, *, after_s: float) -> Question | None:
+    def ask(self, rung: BoundSnapshot, call: Call, *, after_s: float) -> PendingFetch | None:
         """Ask for the snapshot of a call; None when it is not asked for.
 
         Cost:
@@ -168,7 +168,7 @@ class Asker:
             if self._not_before.get(place, now) > now:
                 return None
             if self._patience.may_ask(now, open_now=len(self._open)):
-                question = Question(
+                question = PendingFetch(
                     rung, key, place, after_s=after_s, asked=now, wait_s=self.wait_s
                 )
                 self._open[place] = question
@@ -184,7 +184,7 @@ class Asker:
             self._answer(self._questions.get())
         return question
 
-    def wait(self, question: Question) -> Found | None:
+    def wait(self, question: PendingFetch) -> Found | None:
         """Wait for the answer in this thread; None when it does not come in time."""
         if question.done:
             return question.found
@@ -199,7 +199,7 @@ class Asker:
             self._waited(question, patient=patient)
         return question.found
 
-    async def awaited(self, question: Question) -> Found | None:
+    async def awaited(self, question: PendingFetch) -> Found | None:
         """Await the answer; None when it does not come in time, or no asyncio loop runs."""
         if question.done:
             return question.found
@@ -236,7 +236,7 @@ class Asker:
 
     # ------------------------------------------------------------------ private
 
-    def _may_wait(self, question: Question) -> bool:
+    def _may_wait(self, question: PendingFetch) -> bool:
         left_s = self._left_s(question)
         with self._lock:
             room = self._waiting < MOST_WAITING
@@ -246,7 +246,7 @@ class Asker:
             self.tier.count(question.rung.book, Sharing.LATE)
         return may
 
-    def _left_s(self, question: Question) -> float:
+    def _left_s(self, question: PendingFetch) -> float:
         """Return how long a call goes on waiting, as far as is known now; 0 when it need not."""
         if question.done:
             return 0.0
@@ -257,7 +257,7 @@ class Asker:
             until = self._patience.until(now, wait_s=self.wait_s, others_since=self._polled_since)
         return min(question.until, until) - now
 
-    def _waited(self, question: Question, *, patient: bool) -> None:
+    def _waited(self, question: PendingFetch, *, patient: bool) -> None:
         with self._lock:
             self._waiting -= 1
         if question.done or not patient:  # a call that was cancelled says nothing of the store
@@ -269,7 +269,7 @@ class Asker:
             if not question.told and until <= now:  # else it has answered others meanwhile
                 self._patience.doubtful = True
 
-    def _hear(self, question: Question) -> None:
+    def _hear(self, question: PendingFetch) -> None:
         """Note that the store has answered a question."""
         now = self._monotonic()
         with self._lock:
@@ -303,7 +303,7 @@ class Asker:
             except BaseException:  # noqa: BLE001 - a validator of the user that exits ends no worker
                 self._troubles.note("shared_snapshot")
 
-    def _answer(self, question: Question) -> None:
+    def _answer(self, question: PendingFetch) -> None:
         how, found = Sharing.LATE, None
         try:
             left_s = question.until - self._monotonic()
@@ -336,7 +336,7 @@ class Asker:
             del self._not_before[next(iter(self._not_before))]
 
 
-def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:
+def asker_of(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
     """Return an asker for a runtime, None when its store has no tier that a fleet can share."""
     blobs, monotonic, orders = runtime.store.blobs, runtime.clock.monotonic, runtime.orders
     if blobs is None:
@@ -346,7 +346,7 @@ def asker_of(runtime: Runtime, wait_s: float) -> Asker | None:
         monotonic=monotonic,
         store_now=lambda: runtime.store_now() if orders.known else None,
     )
-    return Asker(
+    return SnapshotFetcher(
         tier,
         monotonic=monotonic,
         wait_s=wait_s,

@@ -19,10 +19,10 @@ from degrade.stores.state_file import CONFIRM_S, STALE_S, Saved, SavedMachine, S
 from degrade.units import duration_text
 
 if TYPE_CHECKING:
-    from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("Saver",)
+__all__ = ("StatePersistence",)
 
 log = logging.getLogger("degrade.runtime")
 
@@ -33,7 +33,7 @@ _Mark = tuple[object, ...]
 """What differs once there is something new to save."""
 
 
-class Saver:
+class StatePersistence:
     """Reads and writes the file for one runtime; whatever fails is counted and told.
 
     Args:
@@ -58,7 +58,7 @@ class Saver:
         except Exception:  # noqa: BLE001 - disks fail in many ways; a process begins without its file
             self._runtime.troubles.note("state_file")
 
-    def recall(self, watches: Iterable[Watch]) -> bool:
+    def recall(self, watches: Iterable[FlagMonitor]) -> bool:
         """Begin with what was read, unless the store was read since; return whether it is so."""
         found, orders = self._found, self._runtime.orders
         if found is None or orders.known or orders.from_file:
@@ -77,7 +77,7 @@ class Saver:
         )
         return True
 
-    def resume(self, watch: Watch) -> bool:
+    def resume(self, watch: FlagMonitor) -> bool:
         """Let a flag that nobody has called yet begin where its last process was."""
         found, state = self._found, watch.state
         saved = None if found is None else found.machines.get(watch.flag.name)
@@ -100,7 +100,7 @@ class Saver:
         watch.begin(state, now)
         return True
 
-    def save(self, watches: Iterable[Watch], *, at_end: bool = False) -> None:
+    def save(self, watches: Iterable[FlagMonitor], *, at_end: bool = False) -> None:
         """Write the file when it is time and something changed; may block, for the courier.
 
         Args:
@@ -133,7 +133,7 @@ class Saver:
             self._mark, self._heard_at = mark, now - silent_s
 
 
-def _saved(watch: Watch, now: float, wall_s: float) -> SavedMachine:
+def _saved(watch: FlagMonitor, now: float, wall_s: float) -> SavedMachine:
     state = watch.state
     return SavedMachine(
         at=wall_s,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from degrade.core.enums import Outcome
 
-__all__ = ("Batch", "Marked", "Recorder", "missing")
+__all__ = ("Batch", "CallRecorder", "EndedCall", "missing")
 
 _GALLOP = 32
 _PIN_EVERY = 8_192
@@ -29,7 +29,7 @@ back to the system when the last one goes; with a few that stay, the next calls 
 in place instead of faulting it in page by page."""
 
 
-class Marked(NamedTuple):
+class EndedCall(NamedTuple):
     """A call that ended in anything but a plain success."""
 
     start: float
@@ -37,7 +37,7 @@ class Marked(NamedTuple):
     outcome: Outcome
 
 
-Batch = tuple[list[float], list[float], list[Marked]]
+Batch = tuple[list[float], list[float], list[EndedCall]]
 """What was cut off the queues; a plain tuple, as a named one costs as much as all the rest of a drain.
 
     started: Start times, seconds, nearly in order.
@@ -46,7 +46,7 @@ Batch = tuple[list[float], list[float], list[Marked]]
 """
 
 
-class Recorder:
+class CallRecorder:
     """The queues of one flag.
 
     Attributes:
@@ -60,7 +60,7 @@ class Recorder:
     def __init__(self) -> None:
         self.started: list[float] = []
         self.ended: list[float] = []
-        self.marked: list[Marked] = []
+        self.marked: list[EndedCall] = []
         self._pins: Sequence[float] = ()
 
     @property
@@ -72,7 +72,7 @@ class Recorder:
         started, ended, marked = self.started, self.ended, self.marked
         pairs = ended.copy()
         del ended[: len(pairs)]
-        others: list[Marked] = []
+        others: list[EndedCall] = []
         if marked:
             others = marked.copy()
             del marked[: len(others)]

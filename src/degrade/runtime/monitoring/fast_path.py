@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from degrade.context import Stamp
+from degrade.context import DegradedStatus
 
-__all__ = ("UNBOUND", "Gate")
+__all__ = ("UNBOUND", "FastPath")
 
 
-class Gate:
+class FastPath:
     """The effect of everything on one flag, as few attributes as a call can read.
 
     Attributes:
@@ -29,12 +29,12 @@ class Gate:
         self.shut = True
         self.still = False
         self.look_from = float("-inf")
-        self.stamp = Stamp(flag, "", None)
+        self.stamp = DegradedStatus(flag, "", None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the gate that is shut: another process has phases of its own."""
-        return Gate, ("",)
+        return FastPath, ("",)
 
 
-UNBOUND = Gate("")
+UNBOUND = FastPath("")
 """The gate of every flag that no runtime has adopted yet: shut for good."""

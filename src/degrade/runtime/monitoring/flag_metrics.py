@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 from degrade.core.enums import CallClass, Outcome, Phase, RungKind
 from degrade.core.histogram import LogHistogram
 from degrade.core.state_machine import Transition
-from degrade.runtime.monitoring.call_recorder import Marked
+from degrade.runtime.monitoring.call_recorder import EndedCall
 from degrade.telemetry.names import DURATION_BUCKETS_S
 
-__all__ = ("Counters",)
+__all__ = ("FlagMetrics",)
 
 _SAMPLED: Final = 64
 """About so many durations of one batch are looked at; of more, every k-th counts for k."""
@@ -37,7 +37,7 @@ def _add(counts: dict[KeyT, int], key: KeyT, count: int = 1) -> None:
     counts[key] = counts.get(key, 0) + count
 
 
-class Counters:
+class FlagMetrics:
     """Counts by class, outcome and rung; durations, ages and transitions.
 
     Attributes:
@@ -130,7 +130,7 @@ class Counters:
             del self._oldest[0]
         return self._oldest[0][1] if self._oldest else None
 
-    def count(self, successes: int, marked: list[Marked], now: float) -> None:
+    def count(self, successes: int, marked: list[EndedCall], now: float) -> None:
         """Count the runs of the function by class and outcome."""
         if now - self._before_at > _RECENT_S:
             recent = self._recent()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from degrade.context import Stamp, subject
+from degrade.context import DegradedStatus, subject
 from degrade.core import state_machine
 from degrade.core.dial import is_degraded
 from degrade.core.enums import CallClass, Mode, Phase, RungKind
@@ -25,16 +25,16 @@ from degrade.core.probe_permits import Permit, Permits, probe_limit
 from degrade.core.resolve import Resolved, resolve
 from degrade.core.state_machine import MachineState, Transition, at_rest, has_probe
 from degrade.core.verdict import NEWEST_BUCKETS, Judge, Verdict
-from degrade.runtime.monitoring.call_recorder import Recorder
-from degrade.runtime.monitoring.fast_path import Gate
-from degrade.runtime.monitoring.flag_metrics import Counters
-from degrade.runtime.monitoring.sla_counter import HUNG_AFTER_S, Tally
+from degrade.runtime.monitoring.call_recorder import CallRecorder
+from degrade.runtime.monitoring.fast_path import FastPath
+from degrade.runtime.monitoring.flag_metrics import FlagMetrics
+from degrade.runtime.monitoring.sla_counter import HUNG_AFTER_S, SlaCounter
 
 if TYPE_CHECKING:
     from degrade.core.records import Hold, LevelOrder
     from degrade.runtime.calls.flag import Flag
 
-__all__ = ("RUN", "SERVE", "Route", "Watch")
+__all__ = ("RUN", "SERVE", "FlagMonitor", "Route")
 
 
 class Route:
@@ -77,7 +77,7 @@ def _judge_of(sla: SLA) -> Judge:
     return Judge(sla)
 
 
-class Watch:
+class FlagMonitor:
     """Everything that one runtime knows of one flag.
 
     Args:
@@ -146,11 +146,11 @@ class Watch:
         self.wall = wall
         self._store_now = store_now
         self._rng = rng
-        self.gate = Gate(flag.name)
-        self.recorder = Recorder()
-        self.counters = Counters()
+        self.gate = FastPath(flag.name)
+        self.recorder = CallRecorder()
+        self.counters = FlagMetrics()
         self.inline = self.asleep = self.flooded = False
-        self._tally = Tally(flag.sla, HUNG_AFTER_S)
+        self._tally = SlaCounter(flag.sla, HUNG_AFTER_S)
         self.lease_s = HUNG_AFTER_S
         self.state: MachineState = state_machine.initial(flag.recovery, now)
         self.permits = Permits(1, now=now)
@@ -399,7 +399,7 @@ class Watch:
             self.changed_wall = wall_s
         gate = self.gate
         since = None if after.mode is _NORMAL else gate.stamp.since or wall_s
-        gate.stamp = Stamp(self.flag.name, after.reason, since)
+        gate.stamp = DegradedStatus(self.flag.name, after.reason, since)
         self._turn_gate()
 
     def rest(self, *, asleep: bool) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from degrade.core.enums import Mode, Phase, Sharing
 from degrade.core.records import FlagReport
-from degrade.ports import Draft, FlagStats
+from degrade.ports import EventDraft, FlagStats
 
 if TYPE_CHECKING:
     from degrade.core.state_machine import Transition
-    from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 __all__ = ("draft_of", "report_of", "stats_of")
 
@@ -21,7 +21,7 @@ _REWORD_S = 5.0
 log = logging.getLogger("degrade.runtime")
 
 
-def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
+def draft_of(watch: FlagMonitor, transition: Transition, instance: str) -> EventDraft:
     """Log a transition, and return its event, with the verdict behind it.
 
     A change of the phase is a warning; the steps within a recovery are information.
@@ -37,7 +37,7 @@ def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
         transition.cause,
     )
     verdict = watch.breach if transition.target is Phase.DEGRADED else None
-    return Draft(
+    return EventDraft(
         type="transition",
         flag=watch.flag.name,
         actor="automation",
@@ -53,7 +53,7 @@ def draft_of(watch: Watch, transition: Transition, instance: str) -> Draft:
     )
 
 
-def stats_of(watch: Watch, now: float) -> FlagStats:
+def stats_of(watch: FlagMonitor, now: float) -> FlagStats:
     """Return the figures of one flag, as folded last."""
     counters, flag, resolved = watch.counters, watch.flag, watch.resolved
     books = [guard.snapshot.book for guard in flag.guards if guard.snapshot is not None]
@@ -87,7 +87,7 @@ def stats_of(watch: Watch, now: float) -> FlagStats:
     )
 
 
-def report_of(watch: Watch, now: float) -> FlagReport:
+def report_of(watch: FlagMonitor, now: float) -> FlagReport:
     """Return what this process says of one flag."""
     counters, resolved = watch.counters, watch.resolved
     p50_s, p99_s = counters.quantiles_s()
@@ -107,7 +107,7 @@ def report_of(watch: Watch, now: float) -> FlagReport:
     )
 
 
-def _lines_of(watch: Watch, now: float) -> tuple[str, ...]:
+def _lines_of(watch: FlagMonitor, now: float) -> tuple[str, ...]:
     """Return the judgement in words, made anew now and then, or at once when there is trouble."""
     made_at, lines = watch.lines
     troubled = watch.state.phase is not Phase.STEADY or watch.resolved.mode is not Mode.NORMAL

@@ -32,9 +32,9 @@ from typing import Final
 
 from degrade.core.enums import Outcome
 from degrade.core.policy import SLA
-from degrade.runtime.monitoring.call_recorder import Batch, Marked, missing
+from degrade.runtime.monitoring.call_recorder import Batch, EndedCall, missing
 
-__all__ = ("HUNG_AFTER_S", "Fold", "Tally")
+__all__ = ("HUNG_AFTER_S", "CallCounts", "SlaCounter")
 
 HUNG_AFTER_S = 10.0
 """A call without a deadline that runs longer than this counts as a failure, seconds."""
@@ -52,7 +52,7 @@ _NONE: Final[Counter[float]] = Counter()
 _UNJUDGED = frozenset({Outcome.IGNORED, Outcome.ABANDONED})
 
 
-class Fold:
+class CallCounts:
     """What one batch comes to.
 
     Attributes:
@@ -71,7 +71,7 @@ class Fold:
         self.busy_s = 0.0
 
 
-class Tally:
+class SlaCounter:
     """The calls of one flag that are still running, and the rules above.
 
     Args:
@@ -149,7 +149,7 @@ class Tally:
         now: float,
         last: float,
         record: Callable[[list[float]], None],
-    ) -> Fold:
+    ) -> CallCounts:
         """Fold a batch, a thousand calls at a time, so that what it works on stays in the cache.
 
         Args:
@@ -158,8 +158,8 @@ class Tally:
             last: The time of the fold before; limits passed up to it are counted already.
             record: Takes the durations of successes, seconds.
         """
-        fold = Fold()
-        late: list[Marked] = []
+        fold = CallCounts()
+        late: list[EndedCall] = []
         started, pairs, marked = batch
         aged = bool(self._aged)
         if len(pairs) > _CHUNK:
@@ -181,7 +181,7 @@ class Tally:
         return fold
 
     def _successes(
-        self, fold: Fold, late: list[Marked], pairs: list[float], last: float
+        self, fold: CallCounts, late: list[EndedCall], pairs: list[float], last: float
     ) -> list[float]:
         """Count the successes that kept every limit, and put those that did not with the `late`."""
         first_s = self._first_s
@@ -192,7 +192,7 @@ class Tally:
         judged = len(starts)
         if together_s > first_s and max(durations) > first_s:
             slow = [
-                Marked(start, end, Outcome.SUCCESS)
+                EndedCall(start, end, Outcome.SUCCESS)
                 for start, end in zip(starts, ends, strict=True)
                 if end - start > first_s
             ]
@@ -216,7 +216,7 @@ class Tally:
     def _is_judged(self, start: float, end: float) -> bool:
         return start >= self.floor and not any(start < pause < end for pause in self._pauses)
 
-    def _marked(self, fold: Fold, mark: Marked, last: float) -> None:
+    def _marked(self, fold: CallCounts, mark: EndedCall, last: float) -> None:
         start, end, outcome = mark
         if end - start > self._first_s:
             self._late(fold, mark, last)
@@ -224,7 +224,7 @@ class Tally:
             self._count_failure(fold, outcome, passed_s=-1.0)
             fold.bad += 1
 
-    def _late(self, fold: Fold, mark: Marked, last: float) -> None:
+    def _late(self, fold: CallCounts, mark: EndedCall, last: float) -> None:
         """Count a call that ended after its first limit, less what it was counted for before."""
         start, end, outcome = mark
         seen_s = -1.0
@@ -256,7 +256,7 @@ class Tally:
         else:
             fold.good += 1
 
-    def _count_success(self, fold: Fold, seen_s: float, duration_s: float) -> None:
+    def _count_success(self, fold: CallCounts, seen_s: float, duration_s: float) -> None:
         counts = fold.counts
         for limit_s, i in self._latency:
             if seen_s <= limit_s:
@@ -265,7 +265,7 @@ class Tally:
         if self._errors >= 0:
             counts[self._errors] += 1
 
-    def _count_failure(self, fold: Fold, outcome: Outcome, *, passed_s: float) -> None:
+    def _count_failure(self, fold: CallCounts, outcome: Outcome, *, passed_s: float) -> None:
         counts = fold.counts
         if self._errors >= 0:
             counts[self._errors] += 1
@@ -276,7 +276,7 @@ class Tally:
                     counts[i] += 1
                     counts[i + 1] += 1
 
-    def _count_passed(self, fold: Fold, seen_s: float, reached_s: float) -> None:
+    def _count_passed(self, fold: CallCounts, seen_s: float, reached_s: float) -> None:
         """Count the latency limits between what was seen before and what is reached now."""
         counts = fold.counts
         for limit_s, i in self._latency:
@@ -284,7 +284,7 @@ class Tally:
                 counts[i] += 1
                 counts[i + 1] += 1
 
-    def _still_running(self, fold: Fold, now: float, last: float) -> None:
+    def _still_running(self, fold: CallCounts, now: float, last: float) -> None:
         edge = self._edge
         for start, count in self._aged.items():
             if start >= edge:
@@ -299,7 +299,7 @@ class Tally:
         for start in [start for start in self._aged if now - start > self._drop_s]:
             del self._aged[start]
 
-    def _age(self, fold: Fold, before_s: float, age_s: float, count: int) -> None:
+    def _age(self, fold: CallCounts, before_s: float, age_s: float, count: int) -> None:
         """Count the limits that `count` running calls passed since the last fold."""
         for _ in range(count):
             if before_s <= self._hung_s < age_s:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from degrade.core.resolve import Resolved
     from degrade.core.state_machine import Transition
     from degrade.fallback.snapshots.memory_tier import MemoryTier
-    from degrade.runtime.monitoring.flag_monitor import Watch
-    from degrade.runtime.orders.current_orders import Orders
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
+    from degrade.runtime.orders.current_orders import CurrentOrders
 
 __all__ = ("Ended", "followed", "obeyed", "recoveries")
 
@@ -22,19 +22,19 @@ SPREAD_S: Final = 60.0
 _OFF: Final = Mode.OFF
 _ORDERED: Final = frozenset({"hold", "everyone", "level"})
 
-Ended = tuple["Watch", "Resolved", bool]
+Ended = tuple["FlagMonitor", "Resolved", bool]
 """A flag whose order ended, what it obeyed before, and whether it is to skip its recovery."""
 
 
 def followed(
-    orders: Orders,
-    watches: Iterable[Watch],
+    orders: CurrentOrders,
+    watches: Iterable[FlagMonitor],
     tier: MemoryTier,
     rng: random.Random,
     *,
     now: float,
     store_now: float,
-) -> list[tuple[Watch, tuple[Transition, ...]]]:
+) -> list[tuple[FlagMonitor, tuple[Transition, ...]]]:
     """Let flags follow their orders, and begin to recover where one ended.
 
     When this returns calls go by it; nothing that can wait was done before.
@@ -47,7 +47,7 @@ def followed(
         The transitions that this led to, to be told.
     """
     concerned, ended = obeyed(orders, watches, tier, now=now, store_now=store_now)
-    moved: list[tuple[Watch, tuple[Transition, ...]]] = []
+    moved: list[tuple[FlagMonitor, tuple[Transition, ...]]] = []
     stirred = False
     for watch, event in recoveries(ended, now, rng) if ended else ():
         transitions = watch.move([event], now)
@@ -59,8 +59,13 @@ def followed(
 
 
 def obeyed(
-    orders: Orders, watches: Iterable[Watch], tier: MemoryTier, *, now: float, store_now: float
-) -> tuple[list[tuple[Watch, Resolved]], list[Ended]]:
+    orders: CurrentOrders,
+    watches: Iterable[FlagMonitor],
+    tier: MemoryTier,
+    *,
+    now: float,
+    store_now: float,
+) -> tuple[list[tuple[FlagMonitor, Resolved]], list[Ended]]:
     """Give every flag its orders.
 
     Args:
@@ -74,7 +79,7 @@ def obeyed(
         The flags that an order concerns, or concerned, for the caller to settle, with what they
         are to obey; and those of them for which one ended.
     """
-    concerned: list[tuple[Watch, Resolved]] = []
+    concerned: list[tuple[FlagMonitor, Resolved]] = []
     ended: list[Ended] = []
     for watch in watches:
         before, here, off_ended = watch.resolved, watch.held_here, watch.off_ended
@@ -95,7 +100,7 @@ def obeyed(
 
 def recoveries(
     ended: list[Ended], now: float, rng: random.Random
-) -> Iterator[tuple[Watch, Cleared | HoldEnded]]:
+) -> Iterator[tuple[FlagMonitor, Cleared | HoldEnded]]:
     """Give each flag the event that begins its recovery, the least important flags first.
 
     Args:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from degrade.core.enums import EVERYONE, HoldMode
+from degrade.core.enums import ALL_FLAGS, HoldMode
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder
 
 if TYPE_CHECKING:
-    from degrade.runtime.monitoring.flag_monitor import Watch
+    from degrade.runtime.monitoring.flag_monitor import FlagMonitor
     from degrade.stores.local_holds import LocalHolds
 
-__all__ = ("Layer", "Orders")
+__all__ = ("CurrentOrders", "Layer")
 
 Layer = Literal["hold", "everyone", "level"]
 
 _NO_HOLDS: Mapping[str, Hold] = {}
 
 
-class Orders:
+class CurrentOrders:
     """The orders in force; kept as they are for as long as the store cannot be read.
 
     Args:
@@ -89,7 +89,7 @@ class Orders:
             return None
         if known is None or now < self._asked_at:
             self.take(state, now)
-            return (EVERYONE,)
+            return (ALL_FLAGS,)
         self._state, self._asked_at = state, now
         names = _differing(known, state)
         for name in names:
@@ -157,7 +157,7 @@ class Orders:
         state = self.live
         return state is not None and bool(state.verdicts)
 
-    def apply_to(self, watch: Watch) -> bool:
+    def apply_to(self, watch: FlagMonitor) -> bool:
         """Give a flag the orders that concern it, ended ones included.
 
         Returns:
@@ -167,20 +167,20 @@ class Orders:
         name, state, here = watch.flag.name, self._state, self._local_holds
         everywhere = _NO_HOLDS if state is None else state.holds
         watch.hold = here.get(name) or everywhere.get(name)
-        watch.everyone = here.get(EVERYONE) or everywhere.get(EVERYONE)
-        watch.held_here = name in here or EVERYONE in here
+        watch.everyone = here.get(ALL_FLAGS) or everywhere.get(ALL_FLAGS)
+        watch.held_here = name in here or ALL_FLAGS in here
         if state is not None:
             watch.level = state.level
-            watch.off_ended = max(state.off_ended.get(name, 0), state.off_ended.get(EVERYONE, 0))
+            watch.off_ended = max(state.off_ended.get(name, 0), state.off_ended.get(ALL_FLAGS, 0))
         return (before or watch.hold or watch.everyone or watch.level) is not None
 
-    def gone(self, watch: Watch, layer: str, store_now: float) -> bool:
+    def gone(self, watch: FlagMonitor, layer: str, store_now: float) -> bool:
         """Return whether the order of a layer is over for a flag, rather than replaced."""
         order: Hold | LevelOrder | None
         order = {"hold": watch.hold, "everyone": watch.everyone, "level": watch.level}[layer]
         return order is None or _over(order, store_now)
 
-    def at_once(self, watch: Watch, layer: str) -> bool:
+    def at_once(self, watch: FlagMonitor, layer: str) -> bool:
         """Return whether the order of a layer was released with the wish to skip recovery."""
         state = self._state
         if state is None:
@@ -188,7 +188,7 @@ class Orders:
         if layer == "level":
             release = state.level_released
         else:
-            release = state.released.get(watch.flag.name if layer == "hold" else EVERYONE)
+            release = state.released.get(watch.flag.name if layer == "hold" else ALL_FLAGS)
         return release is not None and release.now
 
     def due(self, store_now: float) -> bool:
@@ -231,7 +231,7 @@ def _differing(before: ControlState, after: ControlState) -> set[str]:
     Orders that both took from one reading are the same objects, so that nothing need be compared.
     """
     if _differ(before.level, after.level) or _differ(before.verdicts, after.verdicts):
-        return {EVERYONE}
+        return {ALL_FLAGS}
     old, new = before.holds, after.holds
     names = set(old.keys() - new.keys())
     for name, hold in new.items():

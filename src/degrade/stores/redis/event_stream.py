@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from degrade.core.records import Event
-from degrade.stores.redis.transport.base import Command, Link
-from degrade.stores.state_changes import Head, digest, sequence
+from degrade.stores.redis.transport.base import Command, Transport
+from degrade.stores.state_changes import LogHead, digest, sequence
 
 __all__ = ("RedisLog",)
 
@@ -34,7 +34,7 @@ class RedisLog:
         cap: Entries kept, roughly: Redis drops the oldest by whole nodes of about a hundred.
     """
 
-    def __init__(self, link: Link, key: str, *, cap: int) -> None:
+    def __init__(self, link: Transport, key: str, *, cap: int) -> None:
         self._link = link
         self._key = key
         self._cap = cap
@@ -49,15 +49,15 @@ class RedisLog:
             for event in events
         ]  # fmt: skip
 
-    def head(self) -> Head:
+    def head(self) -> LogHead:
         """Return the end of the stream, as its newest entry has it."""
         (entries,) = self._link.read(self._key, [("XREVRANGE", self._key, "+", "-", "COUNT", 1)])
         for entry, fields in entries:
             event = _event(fields)
-            return Head(_number(entry), "" if event is None else digest(event))
-        return Head()
+            return LogHead(_number(entry), "" if event is None else digest(event))
+        return LogHead()
 
-    def head_past(self, event: Event) -> Head | None:
+    def head_past(self, event: Event) -> LogHead | None:
         """Return the end of a stream that lets an event be appended no more, but later ones.
 
         None if the newest entry is not what hinders it, or has so large an id that none can follow.

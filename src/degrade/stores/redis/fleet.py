@@ -22,12 +22,12 @@ from pydantic import ValidationError
 from degrade.core import quorum
 from degrade.core.records import ControlState, Event, FleetVerdict, InstanceReport, Vote
 from degrade.errors import StoreError
-from degrade.ports import Draft
+from degrade.ports import EventDraft
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.state.hash_codec import body_of, commands_of, portions
-from degrade.stores.redis.state.repository import Ledger
-from degrade.stores.redis.transport.base import Check, Command, Link
-from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts
+from degrade.stores.redis.state.repository import StateRepository
+from degrade.stores.redis.transport.base import Check, Command, Transport
+from degrade.stores.state_changes import AUTOMATION, LogHead, Written, append_drafts
 
 __all__ = ("FORGET_S", "PROBE_S", "VOTE_S", "RedisFleet")
 
@@ -52,7 +52,7 @@ class RedisFleet:
         ledger: Its state.
     """
 
-    def __init__(self, link: Link, keys: Keys, ledger: Ledger) -> None:
+    def __init__(self, link: Transport, keys: Keys, ledger: StateRepository) -> None:
         self._link = link
         self._keys = keys
         self._ledger = ledger
@@ -151,7 +151,7 @@ class RedisFleet:
         ends = dict(zip(deadlines[::2], map(float, deadlines[1::2]), strict=True))
         ballots = _ballots(votes, ends)
 
-        def decided(state: ControlState, head: Head, now: float) -> Written:
+        def decided(state: ControlState, head: LogHead, now: float) -> Written:
             decision = quorum.decide(
                 now=now,
                 not_before=state.not_before,
@@ -224,7 +224,7 @@ class RedisFleet:
         return None if taken is None else token
 
     def give_probe(self, flag: str, instance: str, token: int, *, retry_in_s: float) -> None:
-        def postponed(state: ControlState, head: Head, now: float) -> Written:
+        def postponed(state: ControlState, head: LogHead, now: float) -> Written:
             verdict = state.verdicts.get(flag)
             if verdict is None:
                 return Written(state, (), head)
@@ -235,7 +235,7 @@ class RedisFleet:
         self._fenced(flag, instance, token, postponed)
 
     def recovering(self, flag: str, instance: str, token: int) -> tuple[Event, ...]:
-        def begun(state: ControlState, head: Head, now: float) -> Written:
+        def begun(state: ControlState, head: LogHead, now: float) -> Written:
             verdict = state.verdicts.get(flag)
             if verdict is None or verdict.recovering:
                 return Written(state, (), head)
@@ -252,7 +252,7 @@ class RedisFleet:
         flag: str,
         instance: str,
         token: int,
-        decide: Callable[[ControlState, Head, float], Written],
+        decide: Callable[[ControlState, LogHead, float], Written],
     ) -> tuple[Event, ...]:
         """Write a change and give the lease back, if it still is the one with this token."""
         lease = self._keys.lease(f"probe:{flag}")
@@ -310,7 +310,7 @@ class RedisFleet:
 
 
 def _with_decision(
-    state: ControlState, head: Head, decision: quorum.Decision, instance: str, now: float
+    state: ControlState, head: LogHead, decision: quorum.Decision, instance: str, now: float
 ) -> Written:
     """Return the state and the events after a count of the votes."""
     drafts = []
@@ -318,21 +318,21 @@ def _with_decision(
     for flag, verdict in decision.begun.items():
         verdicts[flag] = verdict
         drafts.append(
-            Draft(
+            EventDraft(
                 type="fleet_degraded", flag=flag, actor=AUTOMATION, instance=instance,
                 cause=f"{verdict.voters} of {verdict.live} instances: {verdict.cause}",
                 evidence=verdict.model_dump(mode="json"),
             )
         )  # fmt: skip
     drafts += [
-        Draft(
+        EventDraft(
             type="fleet_over", flag=flag, actor=AUTOMATION, instance=instance,
             cause=decision.counts[flag].text,
         )
         for flag in decision.over
     ]  # fmt: skip
     drafts += [
-        Draft(
+        EventDraft(
             type="fleet_capped", flag=flag, actor=AUTOMATION, instance=instance,
             cause=f"{decision.counts[flag].text}, but {len(verdicts)} flags are degraded by the "
             "fleet already; nothing more is done by itself: order a level, or hold it",
@@ -355,7 +355,7 @@ def _with_decision(
 
 def _moved(
     state: ControlState,
-    head: Head,
+    head: LogHead,
     verdicts: Mapping[str, FleetVerdict],
     *,
     instance: str,
@@ -366,7 +366,7 @@ def _moved(
         update={"epoch": state.epoch + 1, "now": now, "verdicts": {**state.verdicts, **verdicts}}
     )
     drafts = [
-        Draft(
+        EventDraft(
             type="fleet_recovering", flag=flag, actor=AUTOMATION, instance=instance, cause=cause,
             evidence=verdict.model_dump(mode="json"),
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from degrade.errors import CodecError, StoreError
 from degrade.ports import Blob, PartlyStoredError
 from degrade.stores.redis.keys import Keys
-from degrade.stores.redis.transport.base import Command, Link
+from degrade.stores.redis.transport.base import Command, Transport
 
 __all__ = ("RedisBlobs",)
 
@@ -36,7 +36,7 @@ class RedisBlobs:
         Of a larger value at most 64 kB are loaded, whatever its size.
     """
 
-    def __init__(self, link: Link, *, namespace: str, limit: int = LIMIT) -> None:
+    def __init__(self, link: Transport, *, namespace: str, limit: int = LIMIT) -> None:
         self._link = link
         self._keys = Keys(namespace)
         self._limit = limit

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from degrade.clock import Clock, SystemClock
 from degrade.core.records import ControlState, Event, FlagInfo, InstanceReport
 from degrade.errors import StoreError
-from degrade.ports import Blobs, Change, Draft
+from degrade.ports import Blobs, Change, EventDraft
 from degrade.stores.redis.event_stream import RedisLog
 from degrade.stores.redis.fleet import RedisFleet
 from degrade.stores.redis.keys import Keys
 from degrade.stores.redis.snapshots import RedisBlobs
-from degrade.stores.redis.state.repository import Ledger
-from degrade.stores.redis.transport.base import Link
+from degrade.stores.redis.state.repository import StateRepository
+from degrade.stores.redis.transport.base import Transport
 from degrade.stores.signed_snapshots import SignedBlobs
 from degrade.stores.state_changes import EVENT_CAP, append_drafts, apply_change, apply_sweep
 from degrade.stores.urls import checked_namespace
@@ -59,7 +59,7 @@ class RedisStore:
 
     def __init__(
         self,
-        link: Link,
+        link: Transport,
         *,
         namespace: str = "default",
         clock: Clock | None = None,
@@ -74,7 +74,7 @@ class RedisStore:
         self._closed = False
         self._callbacks: list[Callable[[ControlState | None], None]] = []
         self._log = RedisLog(link, self._keys.events, cap=event_cap)
-        self._ledger = Ledger(
+        self._ledger = StateRepository(
             link,
             self._keys,
             self._log,
@@ -112,7 +112,7 @@ class RedisStore:
             self._ledger.write(lambda state, head, now: apply_sweep(state, head, instance, now=now))
         )
 
-    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+    def append(self, drafts: Sequence[EventDraft]) -> tuple[Event, ...]:
         self._check_open()
         if not drafts:
             return ()

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from degrade.fallback.snapshots.memory_tier import UNDECODED, Book, Capture, Entry, MemoryTier
+from degrade.fallback.snapshots.memory_tier import (
+    UNDECODED,
+    Capture,
+    Entry,
+    MemoryTier,
+    SnapshotTable,
+)
 from degrade.fallback.snapshots.object_size import deep_size
 
 MIB = 1024 * 1024
@@ -22,7 +28,7 @@ def entry(
     )
 
 
-def put(tier: MemoryTier, book: Book, key: Any, made: Entry) -> bool:
+def put(tier: MemoryTier, book: SnapshotTable, key: Any, made: Entry) -> bool:
     return tier.insert(Capture(book, key, made))
 
 

@@ -10,9 +10,9 @@ from degrade import SLA, Runtime, degradable
 from degrade.clock import ManualClock
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
-from degrade.ports import Draft
+from degrade.ports import EventDraft
 from degrade.runtime.background import event_queue
-from degrade.runtime.background.event_queue import Backlog
+from degrade.runtime.background.event_queue import EventQueue
 from degrade.stores.memory import MemoryStore
 from tests.unit.runtime.doing import Sick, call_quietly, pass_time
 
@@ -31,7 +31,7 @@ class Weak(MemoryStore):
         self._answer()
         return super().changed(since)
 
-    def append(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
+    def append(self, drafts: Sequence[EventDraft]) -> tuple[Event, ...]:
         self.appends.append((self._at(), len(drafts)))
         self._answer()
         if self.deaf:
@@ -74,8 +74,10 @@ def trip(runtime: Runtime, clock: ManualClock, name: str) -> None:
     runtime.tick()
 
 
-def draft(cause: str = "breach") -> Draft:
-    return Draft(type="transition", flag="feed", actor="automation", cause=cause, instance="me")
+def draft(cause: str = "breach") -> EventDraft:
+    return EventDraft(
+        type="transition", flag="feed", actor="automation", cause=cause, instance="me"
+    )
 
 
 def causes(store: Weak) -> list[str]:
@@ -153,7 +155,7 @@ def test_an_append_whose_answer_was_lost_is_not_written_twice(
 def test_events_that_look_the_same_are_all_written(
     runtime: Runtime, store: Weak, clock: ManualClock
 ):
-    waiting = Backlog(runtime)
+    waiting = EventQueue(runtime)
     runtime.instance = "me"
     waiting.tell(draft())
     waiting.write()
@@ -169,7 +171,7 @@ def test_events_that_look_the_same_are_all_written(
 
 
 def test_the_log_is_asked_again_after_a_look_that_failed(runtime: Runtime, store: Weak):
-    waiting = Backlog(runtime)
+    waiting = EventQueue(runtime)
     runtime.instance = "me"
     waiting.tell(draft())
     store.mute = True
@@ -188,7 +190,7 @@ def test_the_oldest_of_too_many_are_dropped_and_counted(
     runtime: Runtime, store: Weak, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(event_queue, "MOST_WAITING", 3)
-    waiting = Backlog(runtime)
+    waiting = EventQueue(runtime)
     for number in range(5):
         waiting.tell(draft(str(number)))
     waiting.write()
@@ -199,7 +201,7 @@ def test_the_oldest_of_too_many_are_dropped_and_counted(
 def test_a_long_backlog_is_written_in_parts_and_goes_on_where_it_broke(
     runtime: Runtime, store: Weak
 ):
-    waiting = Backlog(runtime)
+    waiting = EventQueue(runtime)
     for number in range(500):
         waiting.tell(draft(str(number)))
     waiting.write()

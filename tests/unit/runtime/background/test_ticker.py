@@ -11,9 +11,9 @@ import pytest
 from degrade import SLA, Flag, Runtime, default, degradable, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.background.io_worker import Courier
+from degrade.runtime.background.io_worker import IOWorker
 from degrade.runtime.background.ticker import BUSY_S, GAP_S, IDLE_ROUNDS, IDLE_S, NAP_S, Ticker
-from degrade.runtime.monitoring.flag_monitor import Watch
+from degrade.runtime.monitoring.flag_monitor import FlagMonitor
 
 
 class HandTicker(Ticker):
@@ -22,7 +22,7 @@ class HandTicker(Ticker):
     alive = True  # type: ignore[assignment] # nobody shall start a thread
 
 
-class HandCourier(Courier):
+class HandCourier(IOWorker):
     """Its rounds are done by the test."""
 
     alive = True  # type: ignore[assignment] # nobody shall start a thread
@@ -64,7 +64,7 @@ class ByHand:
     def asleep(self) -> bool:
         return self.waited_s > IDLE_S
 
-    def watch(self, name: str) -> Watch:
+    def watch(self, name: str) -> FlagMonitor:
         return self.runtime._watches[name]
 
 

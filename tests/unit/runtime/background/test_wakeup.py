@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import threading
 
-from degrade.runtime.background.wakeup import Bell
+from degrade.runtime.background.wakeup import Wakeup
 
 
 def test_a_ring_is_remembered_until_it_is_heard_once():
-    bell = Bell()
+    bell = Wakeup()
     bell.ring()
     bell.ring()
     assert bell.wait(0)
@@ -14,7 +14,7 @@ def test_a_ring_is_remembered_until_it_is_heard_once():
 
 
 def test_a_ring_wakes_who_waits():
-    bell = Bell()
+    bell = Wakeup()
     heard = []
     waiting = threading.Thread(target=lambda: heard.append(bell.wait(30)))
     waiting.start()
@@ -24,7 +24,7 @@ def test_a_ring_wakes_who_waits():
 
 
 def test_rings_from_many_threads_are_one_ring_and_raise_nothing():
-    bell = Bell()
+    bell = Wakeup()
     ringing = [threading.Thread(target=bell.ring) for _ in range(16)]
     for thread in ringing:
         thread.start()

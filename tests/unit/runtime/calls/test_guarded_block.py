@@ -11,7 +11,7 @@ import degrade
 from degrade import SLA, Flag, Recovery, Runtime, UsageError
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.calls.guarded_block import Block
+from degrade.runtime.calls.guarded_block import GuardedBlock
 from tests.unit.runtime.doing import (
     Boom,
     classes_of,
@@ -42,14 +42,14 @@ def run(request: pytest.FixtureRequest):
 
 
 def raising(error: BaseException):
-    def body(call: Block) -> None:
+    def body(call: GuardedBlock) -> None:
         raise error
 
     return body
 
 
 def test_a_healthy_block_is_full(runtime: Runtime, clock: ManualClock, run):
-    def body(call: Block) -> bool:
+    def body(call: GuardedBlock) -> bool:
         clock.advance(0.25)
         return call.degraded
 
@@ -63,7 +63,7 @@ def test_a_healthy_block_is_full(runtime: Runtime, clock: ManualClock, run):
 def test_a_degraded_block_is_told_and_its_time_counts_for_nothing(
     runtime: Runtime, control: Control, clock: ManualClock, run
 ):
-    def body(call: Block) -> bool:
+    def body(call: GuardedBlock) -> bool:
         clock.advance(60)
         return call.degraded
 

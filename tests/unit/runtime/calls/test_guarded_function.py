@@ -29,7 +29,7 @@ from degrade import (
 )
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.calls.guarded_function import Guard
+from degrade.runtime.calls.guarded_function import GuardedFunction
 from tests.unit.runtime.doing import (
     Boom,
     Sick,
@@ -484,7 +484,7 @@ def test_what_nobody_can_change_is_answered_on_the_spot(
     runtime.tick()
     control.hold("feed", "degraded", for_=None, reason="drill")
     first = feed("ana")  # decodes it
-    monkeypatch.setattr(Guard, "call", None)  # the long way would break
+    monkeypatch.setattr(GuardedFunction, "call", None)  # the long way would break
     assert feed("ana") is first
 
 

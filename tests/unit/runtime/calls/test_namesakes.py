@@ -13,7 +13,7 @@ import pytest
 from degrade import Runtime, default, degradable, request, snapshot
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.calls.guarded_function import Guard
+from degrade.runtime.calls.guarded_function import GuardedFunction
 from tests.unit.runtime.doing import Boom
 
 Feed = Callable[[str], list[str]]
@@ -117,7 +117,7 @@ def test_the_short_way_of_a_wrapper_reads_the_functions_own_snapshots(
     runtime.tick()
     control.hold("feed", "degraded", for_=None, reason="drill")
     blue("ana")  # decodes it
-    monkeypatch.setattr(Guard, "call", None)  # the long way would break
+    monkeypatch.setattr(GuardedFunction, "call", None)  # the long way would break
     assert blue("ana") == ["blue for ana"]
 
 

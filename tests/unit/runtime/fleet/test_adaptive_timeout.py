@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from degrade.runtime.fleet.adaptive_timeout import MOST_OPEN, MOST_PAUSE_S, PAUSE_S, Patience
+from degrade.runtime.fleet.adaptive_timeout import MOST_OPEN, MOST_PAUSE_S, PAUSE_S, AdaptiveTimeout
 
 WAIT_S = 0.02
 
 
-def left_s(patience: Patience, now: float, *, others_since: float | None = None) -> float:
+def left_s(patience: AdaptiveTimeout, now: float, *, others_since: float | None = None) -> float:
     return patience.until(now, wait_s=WAIT_S, others_since=others_since) - now
 
 
-def used_to(*took_s: float) -> Patience:
+def used_to(*took_s: float) -> AdaptiveTimeout:
     """Return one that knows how long answers took; no question is open."""
-    patience = Patience()
+    patience = AdaptiveTimeout()
     for each in took_s:
         patience.asked(0.0)
         patience.answered(0.0, took_s=each, wait_s=WAIT_S)
@@ -22,7 +22,7 @@ def used_to(*took_s: float) -> Patience:
 
 
 def test_as_long_as_nothing_is_known_a_call_waits_as_long_as_it_may():
-    assert left_s(Patience(), 5.0) == pytest.approx(WAIT_S)
+    assert left_s(AdaptiveTimeout(), 5.0) == pytest.approx(WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_others_wait_for_counts_too():
 
 
 def test_in_doubt_nobody_waits_and_one_question_is_open_until_one_is_answered():
-    patience = Patience()
+    patience = AdaptiveTimeout()
     patience.doubtful = True
     assert left_s(patience, 5.0) == 0
     assert patience.may_ask(5.0, open_now=0)
@@ -83,7 +83,7 @@ def test_in_doubt_nobody_waits_and_one_question_is_open_until_one_is_answered():
 
 
 def test_after_an_error_nobody_asks_for_a_while_longer_each_time():
-    patience = Patience()
+    patience = AdaptiveTimeout()
     now = 5.0
     for pause_s in (PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S):
         patience.failed(now)
@@ -102,7 +102,7 @@ def test_after_an_error_nobody_asks_for_a_while_longer_each_time():
 
 
 def test_a_store_that_answers_others_again_is_asked_at_once_and_nobody_waits_for_that():
-    patience = Patience()
+    patience = AdaptiveTimeout()
     patience.failed(5.0)
     patience.returned()
     assert patience.may_ask(5.0, open_now=0)

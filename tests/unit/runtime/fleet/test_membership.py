@@ -14,8 +14,8 @@ from degrade.core.enums import Outcome, Phase, RungKind
 from degrade.core.probe_permits import Permit
 from degrade.core.records import FleetVerdict, InstanceReport, Vote
 from degrade.runtime.calls.flag import Flag
-from degrade.runtime.monitoring.call_recorder import Marked
-from degrade.runtime.monitoring.flag_monitor import RUN, Watch
+from degrade.runtime.monitoring.call_recorder import EndedCall
+from degrade.runtime.monitoring.flag_monitor import RUN, FlagMonitor
 from degrade.stores.redis.store import RedisStore
 from degrade.stores.state_changes import Written
 from tests.simulation.network import Network
@@ -78,7 +78,7 @@ def feed() -> Callable[[], str]:
     return degradable("feed", fallback=[default("old")])(lambda: "fresh")
 
 
-def watch_of(runtime: Runtime) -> Watch:
+def watch_of(runtime: Runtime) -> FlagMonitor:
     (watch,) = runtime.watched()
     return watch
 
@@ -126,7 +126,7 @@ def test_a_child_does_not_take_the_first_step_with_the_lease_of_its_parent(fleet
     assert not child.may_probe
 
 
-def make_calls(watch: Watch, *, failing: bool) -> None:
+def make_calls(watch: FlagMonitor, *, failing: bool) -> None:
     """Call ten times, as a guarded function does."""
     now = watch.clock()
     for _ in range(10):
@@ -136,7 +136,7 @@ def make_calls(watch: Watch, *, failing: bool) -> None:
             continue
         watch.recorder.started.append(now)
         if failing:
-            watch.recorder.marked.append(Marked(now, now + 0.001, Outcome.FAILURE))
+            watch.recorder.marked.append(EndedCall(now, now + 0.001, Outcome.FAILURE))
         else:
             watch.recorder.ended.extend((now, now + 0.001))
         if isinstance(route, Permit):

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from degrade.core.enums import Outcome
-from degrade.runtime.monitoring.call_recorder import Marked, Recorder, missing
+from degrade.runtime.monitoring.call_recorder import CallRecorder, EndedCall, missing
 
 
 def test_a_drain_takes_all_that_is_there_and_leaves_nothing():
-    recorder = Recorder()
+    recorder = CallRecorder()
     assert recorder.empty
     for i in range(3):
         recorder.started.append(float(i))
     recorder.ended.extend((0.0, 0.5))
-    recorder.marked.append(Marked(1.0, 1.5, Outcome.FAILURE))
+    recorder.marked.append(EndedCall(1.0, 1.5, Outcome.FAILURE))
     assert not recorder.empty
     batch = recorder.drain()
-    assert batch == ([0.0, 1.0, 2.0], [0.0, 0.5], [Marked(1.0, 1.5, Outcome.FAILURE)])
+    assert batch == ([0.0, 1.0, 2.0], [0.0, 0.5], [EndedCall(1.0, 1.5, Outcome.FAILURE)])
     assert recorder.empty
     assert recorder.drain() == ([], [], [])
 
 
 def test_what_comes_after_a_drain_is_in_the_next_one():
-    recorder = Recorder()
+    recorder = CallRecorder()
     started, ended = recorder.started, recorder.ended
     recorder.drain()
     started.append(1.0)

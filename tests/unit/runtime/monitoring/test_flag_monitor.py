@@ -13,7 +13,7 @@ import degrade
 from degrade import SLA, Recovery, Runtime, default, degradable
 from degrade.clock import ManualClock
 from degrade.control import Control
-from degrade.runtime.monitoring.sla_counter import Tally
+from degrade.runtime.monitoring.sla_counter import SlaCounter
 from tests.unit.runtime.doing import (
     Boom,
     Sick,
@@ -404,7 +404,7 @@ def test_a_call_without_an_end_is_one_failure_and_is_dropped_after_ten_minutes(
 
 
 def test_with_a_deadline_of_hours_it_is_dropped_after_ten_deadlines():
-    tally = Tally(None, 7_200.0)
+    tally = SlaCounter(None, 7_200.0)
     for now, in_flight in [(1.0, 1), (72_000.0, 1), (72_001.0, 0)]:
         started = [0.0] if now == 1.0 else []
         tally.fold((started, [], []), now=now, last=0.0, record=print)

@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.core.enums import HoldMode, is_orderable
-from degrade.core.reconciliation import Life, change_id, trail_of
+from degrade.core.reconciliation import StoreIdentity, change_id, trail_of
 from degrade.core.records import ControlState, FleetVerdict, Hold, LevelOrder, Release
 from degrade.errors import ConfigError
 from degrade.stores.redis.transport.base import Command
-from degrade.stores.state_changes import Head
+from degrade.stores.state_changes import LogHead
 from degrade.units import MOST_S, Duration, seconds
 
 __all__ = (
@@ -34,7 +34,7 @@ __all__ = (
     "MARKS",
     "NO_REASON",
     "Fields",
-    "View",
+    "StateView",
     "after_changes",
     "body_of",
     "changes",
@@ -87,7 +87,7 @@ class _Written(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class StateView:
     """What the two hashes say.
 
     Attributes:
@@ -100,20 +100,20 @@ class View:
             read; what was known of them stays.
     """
 
-    life: Life
+    life: StoreIdentity
     state: ControlState
     by_hand: Mapping[str, Hold | None]
-    head: Head
+    head: LogHead
     holds: Fields
     control: Fields
     unreadable: frozenset[str] = frozenset()
 
 
-def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: float) -> View:
+def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: float) -> StateView:
     """Read the two hashes at a server time; never raises, whatever is in them."""
     desk, kept = named(holds), named(control)
     incarnation = _text(kept.get(INCARNATION))
-    life = Life(
+    life = StoreIdentity(
         markers=(incarnation, _text(desk.get(INCARNATION))),
         epoch=_number(kept.get("epoch")),
         lineage=_lineage(kept.get("lineage")),
@@ -166,13 +166,13 @@ def view(holds: Mapping[bytes, bytes], control: Mapping[bytes, bytes], *, now: f
         for name in kept
         if (kind := name.partition(":")[0]) in _KINDS and _record(_KINDS[kind], kept[name]) is None
     }
-    return View(
+    return StateView(
         life=replace(life, empty=not left), state=state, by_hand=by_hand, head=_head(kept.get("head")),
         holds=desk, control=kept, unreadable=frozenset(unreadable),
     )  # fmt: skip
 
 
-def filled(found: View, known: ControlState) -> View:
+def filled(found: StateView, known: ControlState) -> StateView:
     """Return a view with what was known in the place of what cannot be read."""
     update: dict[str, Any] = {}
     for name in found.unreadable:
@@ -189,9 +189,9 @@ def filled(found: View, known: ControlState) -> View:
 
 
 def changes(
-    before: View,
+    before: StateView,
     after: ControlState,
-    head: Head,
+    head: LogHead,
     *,
     lineage: Mapping[str, int] | None = None,
     trail: Iterable[str] = (),
@@ -240,7 +240,7 @@ def changes(
 
 
 def _changed_holds(
-    before: View, after: ControlState, *, new_life: bool
+    before: StateView, after: ControlState, *, new_life: bool
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
     desk: dict[str, str | None] = {}
     kept: dict[str, str | None] = {}
@@ -390,6 +390,6 @@ def _trail(raw: bytes | None) -> tuple[str, ...]:
     return tuple(filter(_CHANGE.fullmatch, found))
 
 
-def _head(raw: bytes | None) -> Head:
+def _head(raw: bytes | None) -> LogHead:
     seq, _, link = (raw or b"0 ").partition(b" ")
-    return Head(_number(seq) or 0, _text(link) or "")
+    return LogHead(_number(seq) or 0, _text(link) or "")

@@ -24,9 +24,9 @@ from degrade.stores.state_changes import digest
 from degrade.units import MOST_S
 
 if TYPE_CHECKING:
-    from degrade.stores.redis.state.hash_codec import View
+    from degrade.stores.redis.state.hash_codec import StateView
 
-__all__ = ("MOST_BYTES", "Heard", "Hint", "applied", "hint_of", "parsed")
+__all__ = ("MOST_BYTES", "Hint", "HintedState", "applied", "hint_of", "parsed")
 
 MOST_BYTES = 200
 
@@ -187,7 +187,7 @@ def _a_release() -> Release:
     return Release(actor=_BY, reason=_WHY, at=0.0, epoch=0)
 
 
-class Heard:
+class HintedState:
     """What hints told since a reading; the ledger's lock guards it.
 
     Args:
@@ -200,7 +200,7 @@ class Heard:
 
     __slots__ = ("_changes", "_read", "at", "state")
 
-    def __init__(self, read: View) -> None:
+    def __init__(self, read: StateView) -> None:
         self._read = read
         self._changes: deque[Hint] = deque(maxlen=TRAIL_CAP)
         self.state = read.state
@@ -213,7 +213,7 @@ class Heard:
         self.at = at
 
     @property
-    def view(self) -> View:
+    def view(self) -> StateView:
         """All of it together.
 
         Cost:

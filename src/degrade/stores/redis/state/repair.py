@@ -12,9 +12,9 @@ from typing import Any
 
 from degrade.core.reconciliation import contains, is_off, lineage_of, merged
 from degrade.core.records import ControlState, Event, Hold, Release
-from degrade.ports import Change, Draft
-from degrade.stores.redis.state.hash_codec import BY_HAND, NO_REASON, View
-from degrade.stores.state_changes import AUTOMATION, Head, Written, append_drafts, apply_change
+from degrade.ports import Change, EventDraft
+from degrade.stores.redis.state.hash_codec import BY_HAND, NO_REASON, StateView
+from degrade.stores.state_changes import AUTOMATION, LogHead, Written, append_drafts, apply_change
 
 __all__ = ("NOT_BEFORE_S", "adopted", "begun", "in_force", "lost", "restored")
 
@@ -24,7 +24,7 @@ NOT_BEFORE_S = 15.0
 
 def adopted(
     state: ControlState,
-    head: Head,
+    head: LogHead,
     by_hand: Mapping[str, Hold | None],
     *,
     writer: str,
@@ -46,16 +46,16 @@ def adopted(
     return Written(state, tuple(events), head)
 
 
-def begun(found: View, incarnation: str, *, now: float) -> Written:
+def begun(found: StateView, incarnation: str, *, now: float) -> Written:
     """Return the first state of a namespace."""
     update = {"incarnation": incarnation, "now": now, "not_before": now + NOT_BEFORE_S}
     return Written(found.state.model_copy(update=update), (), found.head)
 
 
 def restored(
-    known: View | None,
-    found: View,
-    logged: Head,
+    known: StateView | None,
+    found: StateView,
+    logged: LogHead,
     *,
     incarnation: str,
     writer: str,
@@ -79,7 +79,7 @@ def restored(
         (found.life.markers[0], found.state.epoch, found.life.lineage),
         (last.incarnation or None, last.epoch, {} if known is None else known.life.lineage),
     )
-    heads = (found.head, Head() if known is None else known.head, logged)
+    heads = (found.head, LogHead() if known is None else known.head, logged)
     head = max(heads, key=lambda end: end.seq)
     update: dict[str, Any] = {
         "incarnation": incarnation, "now": now, "not_before": now + NOT_BEFORE_S,
@@ -87,7 +87,7 @@ def restored(
     if known is not None and contains(found.life.trail, known.life.trail):
         update["verdicts"] = found.state.verdicts  # those that are known and not there are over
     state = merged(last, found.state).model_copy(update=update)
-    draft = Draft(
+    draft = EventDraft(
         type="restored",
         flag=None,
         actor=AUTOMATION,
@@ -98,7 +98,7 @@ def restored(
     return append_drafts(state, head, [draft], now=now), lineage
 
 
-def in_force(known: View) -> ControlState:
+def in_force(known: StateView) -> ControlState:
     """Return what is known, with what a hand wrote and nobody could adopt, as of its reading."""
     state = known.state
     holds, released, off_ended = dict(state.holds), dict(state.released), dict(state.off_ended)
@@ -114,7 +114,7 @@ def in_force(known: View) -> ControlState:
     return state.model_copy(update={"holds": holds, "released": released, "off_ended": off_ended})
 
 
-def lost(known: View | None, found: View) -> str:
+def lost(known: StateView | None, found: StateView) -> str:
     """Say what became of the store, for people."""
     life = found.life
     if life.empty and life.markers == (None, None):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from degrade.clock import Clock
-from degrade.core.reconciliation import Standing, judged
+from degrade.core.reconciliation import StoreAssessment, judged
 from degrade.core.records import ControlState, Event
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
@@ -33,7 +33,7 @@ from degrade.stores.redis.state import hints
 from degrade.stores.redis.state.hash_codec import (
     INCARNATION,
     MARKS,
-    View,
+    StateView,
     after_changes,
     changes,
     commands_of,
@@ -42,10 +42,10 @@ from degrade.stores.redis.state.hash_codec import (
     view,
 )
 from degrade.stores.redis.state.repair import adopted, begun, in_force, lost, restored
-from degrade.stores.redis.transport.base import Check, Command, Link
-from degrade.stores.state_changes import Head, Written
+from degrade.stores.redis.transport.base import Check, Command, Transport
+from degrade.stores.state_changes import LogHead, Written
 
-__all__ = ("Ledger",)
+__all__ = ("StateRepository",)
 
 log = logging.getLogger("degrade.stores")
 
@@ -56,10 +56,10 @@ _APART_S = 0.5
 _TRIES = 60
 _LONGEST_WAIT_S = 0.05
 
-Decide = Callable[[ControlState, Head, float], Written]
+Decide = Callable[[ControlState, LogHead, float], Written]
 
 
-class Ledger:
+class StateRepository:
     """Reads and writes the state.
 
     Args:
@@ -74,7 +74,7 @@ class Ledger:
 
     def __init__(
         self,
-        link: Link,
+        link: Transport,
         keys: Keys,
         events: RedisLog,
         *,
@@ -91,14 +91,16 @@ class Ledger:
         self._writer = writer
         self._rng = rng
         self._lock = threading.Lock()  # of what follows; never held during a round trip
-        self._known: View | None = None
+        self._known: StateView | None = None
         self._known_at = float("-inf")
-        self._heard: hints.Heard | None = None
+        self._heard: hints.HintedState | None = None
         self._given: tuple[str, int] | None = None
         self._back_at: float | None = None
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
-        self._logged = Head()  # where the stream was found to end, when it was ahead of `control`
+        self._logged = (
+            LogHead()
+        )  # where the stream was found to end, when it was ahead of `control`
         follow_forks(self)
 
     # ------------------------------------------------------------------ time
@@ -124,7 +126,7 @@ class Ledger:
     # ------------------------------------------------------------------ reading
 
     @property
-    def known(self) -> View | None:
+    def known(self) -> StateView | None:
         """What was read last."""
         return self._known
 
@@ -143,9 +145,9 @@ class Ledger:
             known, asked_at = self._latest(), self._clock.monotonic()
             found = self._filled(self._look(), known)
             standing = self._judge(known, found, to_write=to_write)
-            if standing is Standing.TAKE and not found.by_hand:
+            if standing is StoreAssessment.TAKE and not found.by_hand:
                 return self._learn(found, asked_at)
-            if standing is Standing.BACK and known is not None:
+            if standing is StoreAssessment.BACK and known is not None:
                 return known.state.model_copy(update={"now": self.now()})
             try:
                 made = self._settle(known, found, standing)
@@ -196,7 +198,7 @@ class Ledger:
                 state = hints.applied(before, hint, now=self.now())
                 if state is not None:
                     if heard is None:
-                        heard = self._heard = hints.Heard(known)
+                        heard = self._heard = hints.HintedState(known)
                     heard.take(hint, state, self._clock.monotonic())
         hear(state)
         if state is not None:
@@ -268,12 +270,12 @@ class Ledger:
         """Whether what was read last may be less than what is in force."""
         return self._heard is not None or self._back_at is not None
 
-    def _latest(self) -> View | None:
+    def _latest(self) -> StateView | None:
         """Return what was read last, and heard since: a store that shows less has lost it."""
         with self._lock:
             return self._known if self._heard is None else self._heard.view
 
-    def _look(self) -> View:
+    def _look(self) -> StateView:
         keys = self._keys
         clock, holds, control = self._link.read(
             keys.control,
@@ -283,7 +285,7 @@ class Ledger:
         found = view(holds, control, now=self.now())
         return replace(found, head=max(found.head, self._logged, key=lambda head: head.seq))
 
-    def _filled(self, found: View, known: View | None) -> View:
+    def _filled(self, found: StateView, known: StateView | None) -> StateView:
         """Return a view with what was known in the place of what cannot be read."""
         for name in found.unreadable:
             self._say(
@@ -291,16 +293,20 @@ class Ledger:
             )
         return found if known is None else filled(found, known.state)
 
-    def _judge(self, known: View | None, found: View, *, to_write: bool) -> Standing:
+    def _judge(
+        self, known: StateView | None, found: StateView, *, to_write: bool
+    ) -> StoreAssessment:
         before = None if known is None else (known.state.incarnation, known.state.epoch)
         trail = known.life.trail if known else ()
         standing = judged(before, found.life, trail=trail)
         now, first = self._clock.monotonic(), self._back_at
-        self._back_at = (now if first is None else first) if standing is Standing.BACK else None
+        self._back_at = (
+            (now if first is None else first) if standing is StoreAssessment.BACK else None
+        )
         sure = first is not None and (to_write or now - first >= _APART_S)
-        return Standing.RESTORE if standing is Standing.BACK and sure else standing
+        return StoreAssessment.RESTORE if standing is StoreAssessment.BACK and sure else standing
 
-    def _learn(self, found: View, asked_at: float) -> ControlState:
+    def _learn(self, found: StateView, asked_at: float) -> ControlState:
         """Take what was read, unless what is known was read later."""
         for flag, text in found.state.nonsense.items():
             self._say(
@@ -319,14 +325,16 @@ class Ledger:
         self._back_at = None
         return found.state.model_copy(update={"now": self.now()})
 
-    def _settle(self, known: View | None, found: View, standing: Standing) -> View | None:
+    def _settle(
+        self, known: StateView | None, found: StateView, standing: StoreAssessment
+    ) -> StateView | None:
         """Write what makes the store whole again; None when another was faster."""
         now, writer = self.now(), self._writer()
-        if standing is Standing.TAKE:
+        if standing is StoreAssessment.TAKE:
             written = adopted(found.state, found.head, found.by_hand, writer=writer, now=now)
             return self._commit(found, written)[1]
         incarnation = uuid.UUID(int=self._rng.getrandbits(128)).hex
-        if standing is Standing.BEGIN:
+        if standing is StoreAssessment.BEGIN:
             return self._commit(found, begun(found, incarnation, now=now), lineage={})[1]
         written, lineage = restored(
             known, found, self._events.head(), incarnation=incarnation, writer=writer, now=now
@@ -336,11 +344,11 @@ class Ledger:
         return self._commit(found, written, lineage=lineage, trail=trail)[1]
 
     def _unwritten(
-        self, known: View | None, found: View, standing: Standing, asked_at: float
+        self, known: StateView | None, found: StateView, standing: StoreAssessment, asked_at: float
     ) -> ControlState:
         """Return what is in force when nothing can be written."""
         base = found.state if known is None else in_force(known)
-        if standing is Standing.TAKE:
+        if standing is StoreAssessment.TAKE:
             base = self._learn(found, asked_at)
         elif known is None and not base.incarnation:
             base = base.model_copy(update={"incarnation": "unwritten"})
@@ -349,7 +357,7 @@ class Ledger:
 
     def _commit(
         self,
-        known: View,
+        known: StateView,
         written: Written,
         *,
         checks: Sequence[Check] = (),
@@ -357,7 +365,7 @@ class Ledger:
         keys: Sequence[str] = (),
         lineage: Mapping[str, int] | None = None,
         trail: Sequence[str] = (),
-    ) -> tuple[bool, View | None]:
+    ) -> tuple[bool, StateView | None]:
         """Write, if all is as it is known.
 
         Returns:
@@ -413,7 +421,7 @@ class Ledger:
             empty=False,
         )
         nonsense = {flag: text for flag, text in known.state.nonsense.items() if flag not in desk}
-        return True, View(
+        return True, StateView(
             life=life,
             state=written.state.model_copy(update={"nonsense": nonsense}),
             by_hand={} if lineage is None else known.by_hand,

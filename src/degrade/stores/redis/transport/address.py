@@ -28,7 +28,7 @@ from degrade.errors import ConfigError
 from degrade.stores.urls import redact
 from degrade.units import seconds
 
-__all__ = ("DEFAULT_PORT", "Address", "Place", "Secrets", "Tls", "parse")
+__all__ = ("DEFAULT_PORT", "Address", "Credentials", "Endpoint", "Tls", "parse")
 
 DEFAULT_PORT = 6_379
 _SENTINEL_PORT = 26_379
@@ -45,7 +45,7 @@ _VALUES = frozenset({"timeout", "db", "username", "password"}) | _TLS_VALUES | _
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """Where one server listens: a host and a port, or a unix socket with the port 0."""
 
     host: str
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Secrets:
+class Credentials:
     """Who we are to a server; its repr shows nothing."""
 
     username: str | None = None
@@ -92,11 +92,11 @@ class Address:
     """
 
     kind: Literal["single", "sentinel", "cluster"]
-    places: tuple[Place, ...]
+    places: tuple[Endpoint, ...]
     service: str = ""
     db: int = 0
-    secrets: Secrets = field(default_factory=Secrets)
-    sentinel_secrets: Secrets = field(default_factory=Secrets)
+    secrets: Credentials = field(default_factory=Credentials)
+    sentinel_secrets: Credentials = field(default_factory=Credentials)
     tls: Tls | None = None
     timeout_s: float | None = None
     url: str
@@ -152,7 +152,7 @@ def _parsed(url: str) -> Address:
             raise _Wrong("write the absolute path of the socket, as in unix:///run/redis.sock")
         return Address(
             kind="single",
-            places=(Place(path, 0),),
+            places=(Endpoint(path, 0),),
             db=_db("", values),
             secrets=secrets,
             timeout_s=timeout_s,
@@ -178,7 +178,7 @@ def _parsed(url: str) -> Address:
         service=service,
         db=db,
         secrets=secrets,
-        sentinel_secrets=Secrets(
+        sentinel_secrets=Credentials(
             username=values.get("sentinel_username"), password=values.get("sentinel_password")
         ),
         tls=tls,
@@ -209,13 +209,13 @@ def _listed(names: frozenset[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _secrets(user: str, values: Mapping[str, str]) -> Secrets:
+def _secrets(user: str, values: Mapping[str, str]) -> Credentials:
     name, colon, password = user.partition(":")
     if user and ("username" in values or "password" in values):
         raise _Wrong("user and password are given twice, before @ and behind ?")
     if name and not colon:
         raise _Wrong("write user:password@, or :password@ without a user")
-    secrets = Secrets(
+    secrets = Credentials(
         username=unquote(name) or values.get("username"),
         password=unquote(password) or values.get("password"),
     )
@@ -224,7 +224,7 @@ def _secrets(user: str, values: Mapping[str, str]) -> Secrets:
     return secrets
 
 
-def _place(text: str, default_port: int) -> Place:
+def _place(text: str, default_port: int) -> Endpoint:
     if text.startswith("["):  # IPv6
         host, bracket, after = text[1:].partition("]")
         colon, port = after[:1], after[1:]
@@ -236,10 +236,10 @@ def _place(text: str, default_port: int) -> Place:
     if not _is_host(host):
         raise _Wrong("a host is missing, or has letters that no host has")
     if not colon:
-        return Place(host, default_port)
+        return Endpoint(host, default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
         raise _Wrong("a port is no number from 1 to 65535; write / in a password as %2F")
-    return Place(host, int(port))
+    return Endpoint(host, int(port))
 
 
 def _is_host(host: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from degrade.errors import StoreError
 
-__all__ = ("Check", "Command", "Link", "Transacted", "Word")
+__all__ = ("Check", "Command", "Transacted", "Transport", "Word")
 
 Word = str | bytes | int | float
 Command = tuple[Word, ...]
@@ -56,7 +56,7 @@ class Transacted:
     replies: tuple[Any, ...]
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """A way to the primary that holds a key.
 
     Every method may block, at most for the timeouts of its settings, and raises `StoreError`

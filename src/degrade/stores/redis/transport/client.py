@@ -16,16 +16,16 @@ from redis import exceptions
 
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
-from degrade.stores.redis.transport.address import Address, Place, parse
+from degrade.stores.redis.transport.address import Address, Endpoint, parse
 from degrade.stores.redis.transport.base import Check, Command, Transacted, Word
-from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Wire, shaped
+from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Connection, shaped
 from degrade.stores.redis.transport.errors import explained
-from degrade.stores.redis.transport.pending_connection import Dialing
-from degrade.stores.redis.transport.subscriber import Ear
+from degrade.stores.redis.transport.pending_connection import PendingConnection
+from degrade.stores.redis.transport.subscriber import Subscriber
 from degrade.stores.redis.transport.topology import route_of
 from degrade.units import Duration, seconds
 
-__all__ = ("RedisLink", "link_of")
+__all__ = ("RedisTransport", "link_of")
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _LOOK_AROUND_S = 0.7
 """Who can be asked where the primary is, is asked at most so often: with each poll of a second."""
 
 
-class RedisLink:
+class RedisTransport:
     """A way to a server, to the primary behind sentinels, or to the primaries of a cluster.
 
     Args:
@@ -63,16 +63,16 @@ class RedisLink:
         self._route = route_of(address, timeout_s=self._timeout_s)
         self._oldest_s = OLDEST_S
         self._lock = threading.Lock()
-        self._wires: dict[Place, Wire] = {}
-        self._dialings: dict[Place | None, Dialing] = {}
-        self._ears: list[Ear] = []
+        self._wires: dict[Endpoint, Connection] = {}
+        self._dialings: dict[Endpoint | None, PendingConnection] = {}
+        self._ears: list[Subscriber] = []
         self._looking = False
         self._looked_at = 0.0
         self._closed = False
         follow_forks(self)
 
     def __repr__(self) -> str:
-        return f"RedisLink({self.url!r})"
+        return f"RedisTransport({self.url!r})"
 
     @property
     def url(self) -> str:
@@ -85,7 +85,7 @@ class RedisLink:
             return []
         whole = len(commands) > 1
 
-        def talk(wire: Wire) -> list[Any]:
+        def talk(wire: Connection) -> list[Any]:
             if not whole:
                 return _checked(wire.ask(commands, end))
             replies = wire.ask([("MULTI",), *commands, ("EXEC",)], end)
@@ -138,7 +138,7 @@ class RedisLink:
         script, digest = _script()
         end = time.monotonic() + self._timeout_s
 
-        def talk(wire: Wire) -> Any:
+        def talk(wire: Connection) -> Any:
             (reply,) = wire.ask([("EVALSHA", digest, *words)], end)
             if isinstance(reply, exceptions.NoScriptError):  # then it has done nothing
                 (reply,) = wire.ask([("EVAL", script, *words)], end)
@@ -160,7 +160,7 @@ class RedisLink:
     ) -> None:
         self._check_open()
         route = route_of(self._address, timeout_s=self._timeout_s)
-        ear = Ear(channel, route, self._address, timeout_s=self._timeout_s)
+        ear = Subscriber(channel, route, self._address, timeout_s=self._timeout_s)
         self._ears.append(ear)
         try:
             ear.listen(hear, lambda: self._closed or stopping())
@@ -192,7 +192,7 @@ class RedisLink:
             ear.let_go()
         self._drop_all()
 
-    def _talk(self, key: str, end: float, talk: Callable[[Wire], T]) -> T:
+    def _talk(self, key: str, end: float, talk: Callable[[Connection], T]) -> T:
         with self._holding(end):
             wire = self._wire(key, end)
             try:
@@ -207,7 +207,7 @@ class RedisLink:
                 self._lose(wire)
         raise failure
 
-    def _wire(self, key: str, end: float) -> Wire:
+    def _wire(self, key: str, end: float) -> Connection:
         """Return an open connection to the primary of a key."""
         while True:
             place = self._route.known(key)
@@ -222,7 +222,7 @@ class RedisLink:
                 place = None
             dialing = self._dialings.get(place)
             if dialing is None:
-                dialing = Dialing(lambda: self._route.open(key))
+                dialing = PendingConnection(lambda: self._route.open(key))
                 self._dialings[place] = dialing
             try:
                 wire = dialing.wait(end - time.monotonic())
@@ -236,7 +236,7 @@ class RedisLink:
             del self._dialings[place]
             self._keep(wire)
 
-    def _keep(self, wire: Wire) -> None:
+    def _keep(self, wire: Connection) -> None:
         old = self._wires.get(wire.place)
         self._wires[wire.place] = wire
         self._oldest_s = random.uniform(0.8, 1.0) * OLDEST_S  # here, where children draw their own
@@ -246,7 +246,7 @@ class RedisLink:
         for place in [place for place in self._wires if not self._route.leads_to(place)]:
             self._wires.pop(place).close()
 
-    def _lose(self, wire: Wire) -> None:
+    def _lose(self, wire: Connection) -> None:
         self._wires.pop(wire.place, None)
         wire.close()
         self._route.lost(wire.place)
@@ -259,7 +259,7 @@ class RedisLink:
         self._wires, self._dialings = {}, {}
         self._route.hang_up()
 
-    def _look_around(self, used: Wire) -> None:
+    def _look_around(self, used: Connection) -> None:
         """Begin to ask whether the primary is another by now, if it is time to."""
         now = time.monotonic()
         due = now - self._looked_at >= _LOOK_AROUND_S and not self._looking
@@ -273,7 +273,7 @@ class RedisLink:
         except RuntimeError:  # out of threads, or the interpreter ends: the next time, then
             self._looking = False
 
-    def _look(self, used: Wire) -> None:
+    def _look(self, used: Connection) -> None:
         place = None
         with suppress(Exception):  # whatever it is, we stay where we are answered, and ask again
             place = self._route.told()
@@ -304,13 +304,13 @@ class RedisLink:
             raise StoreError(f"the store {self.url} is closed")
 
 
-def link_of(url: str) -> RedisLink:
+def link_of(url: str) -> RedisTransport:
     """Return the link that a URL leads to; it connects at its first use, not here.
 
     Raises:
         ConfigError: The URL makes no sense; secrets in it are not shown.
     """
-    return RedisLink(parse(url))
+    return RedisTransport(parse(url))
 
 
 def _checked(replies: list[Any]) -> list[Any]:

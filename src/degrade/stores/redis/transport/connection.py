@@ -20,11 +20,11 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from degrade.stores.redis.transport.address import Address, Place, Secrets
+from degrade.stores.redis.transport.address import Address, Credentials, Endpoint
 from degrade.stores.redis.transport.base import Command
-from degrade.stores.redis.transport.pubsub_reader import Messages
+from degrade.stores.redis.transport.pubsub_reader import PubSubReader
 
-__all__ = ("CLIENT_NAME", "FAILURES", "OLDEST_S", "Wire", "shaped")
+__all__ = ("CLIENT_NAME", "FAILURES", "OLDEST_S", "Connection", "shaped")
 
 CLIENT_NAME = "degrade"
 
@@ -110,7 +110,7 @@ class _Unix(_Timed, redis.UnixDomainSocketConnection):
     pass
 
 
-class Wire:
+class Connection:
     """A connection to a server, made by the constructor.
 
     Not safe to use from two threads at once, except `close`.
@@ -128,10 +128,10 @@ class Wire:
 
     def __init__(
         self,
-        place: Place,
+        place: Endpoint,
         address: Address,
         *,
-        secrets: Secrets,
+        secrets: Credentials,
         db: int,
         timeout_s: float,
     ) -> None:
@@ -176,12 +176,12 @@ class Wire:
         except exceptions.ResponseError as error:
             return error
 
-    def messages(self, channel: str) -> Messages:
+    def messages(self, channel: str) -> PubSubReader:
         """Return what reads a channel's messages from now on; `reply` must not be used any more."""
         sock = self._connection.raw
         if sock is None:
             raise exceptions.ConnectionError("the connection was closed")
-        return Messages(sock, channel)
+        return PubSubReader(sock, channel)
 
     def interrupt(self) -> None:
         """End what another thread waits for on this wire; that thread closes it."""
@@ -208,7 +208,9 @@ def _shapes() -> Mapping[str, Any]:
 _KINDS: Any = {"tcp": _Tcp, "tls": _TcpTls, "unix": _Unix}  # redis-py leaves most of them untyped
 
 
-def _made(place: Place, address: Address, secrets: Secrets, db: int, timeout_s: float) -> Any:
+def _made(
+    place: Endpoint, address: Address, secrets: Credentials, db: int, timeout_s: float
+) -> Any:
     options: dict[str, Any] = {
         "db": db,
         "username": secrets.username,

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from degrade.errors import StoreError
 from degrade.forks import follow_forks
 from degrade.stores.redis.transport.address import Address
-from degrade.stores.redis.transport.base import Check, Command, Link, Transacted
+from degrade.stores.redis.transport.base import Check, Command, Transacted, Transport
 
 if TYPE_CHECKING:
-    from degrade.stores.redis.transport.client import RedisLink
+    from degrade.stores.redis.transport.client import RedisTransport
 
-__all__ = ("LateLink",)
+__all__ = ("LazyTransport",)
 
 
-class LateLink:
-    """A `RedisLink` that is made when it is needed.
+class LazyTransport:
+    """A `RedisTransport` that is made when it is needed.
 
     Args:
         address: Where it leads.
@@ -34,7 +34,7 @@ class LateLink:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._lock = threading.Lock()
-        self._made: RedisLink | None = None
+        self._made: RedisTransport | None = None
         self._closed = False
         follow_forks(self)
 
@@ -84,18 +84,18 @@ class LateLink:
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
 
-    def _link(self) -> Link:
+    def _link(self) -> Transport:
         made = self._made
         if made is None:
             with self._lock:
                 if self._closed:
                     raise StoreError(f"the store {self.url} is closed")
                 if self._made is None:
-                    from degrade.stores.redis.transport.client import RedisLink  # noqa: PLC0415 - see above
+                    from degrade.stores.redis.transport.client import RedisTransport  # noqa: PLC0415 - see above
 
-                    self._made = RedisLink(self._address)
+                    self._made = RedisTransport(self._address)
                 made = self._made
         return made
 
     def __repr__(self) -> str:
-        return f"LateLink({self.url!r})"
+        return f"LazyTransport({self.url!r})"

@@ -10,23 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from degrade.stores.redis.transport.connection import Wire
+from degrade.stores.redis.transport.connection import Connection
 
-__all__ = ("Dialing",)
+__all__ = ("PendingConnection",)
 
 
-class Dialing:
+class PendingConnection:
     """One attempt to connect; it starts at once.
 
     Args:
         dial: Makes the connection; whatever it raises is raised again by `wait`.
     """
 
-    def __init__(self, dial: Callable[[], Wire]) -> None:
+    def __init__(self, dial: Callable[[], Connection]) -> None:
         self._dial = dial
         self._done = threading.Event()
         self._lock = threading.Lock()
-        self._wire: Wire | None = None
+        self._wire: Connection | None = None
         self._error: Exception | None = None
         self._abandoned = False
         try:
@@ -34,7 +34,7 @@ class Dialing:
         except RuntimeError:  # out of threads, or the interpreter ends: better slow than not at all
             self._run()
 
-    def wait(self, within_s: float) -> Wire | None:
+    def wait(self, within_s: float) -> Connection | None:
         """Return the connection, or None when it is still on its way after so many seconds."""
         if not self._done.wait(max(0.0, within_s)):
             return None

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from redis import exceptions
 
-__all__ = ("Messages",)
+__all__ = ("PubSubReader",)
 
 _AT_ONCE: Final = 65_536
 _MOST_BYTES: Final = 1_048_576
@@ -28,7 +28,7 @@ _DEEPEST: Final = 8
 _BY_SYSTEM: Final = sys.platform == "linux" and struct.calcsize("l") == 8
 
 
-class Messages:
+class PubSubReader:
     """What a connection hears; nobody else may read from it any more.
 
     Args:

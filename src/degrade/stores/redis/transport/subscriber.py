@@ -11,14 +11,14 @@ import random
 import time
 from collections.abc import Callable
 
-from degrade.stores.redis.transport.address import Address, Place
-from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Wire
+from degrade.stores.redis.transport.address import Address, Endpoint
+from degrade.stores.redis.transport.connection import FAILURES, OLDEST_S, Connection
 from degrade.stores.redis.transport.errors import LinkError, explained
-from degrade.stores.redis.transport.pending_connection import Dialing
-from degrade.stores.redis.transport.pubsub_reader import Messages
+from degrade.stores.redis.transport.pending_connection import PendingConnection
+from degrade.stores.redis.transport.pubsub_reader import PubSubReader
 from degrade.stores.redis.transport.topology import Route
 
-__all__ = ("Ear",)
+__all__ = ("Subscriber",)
 
 log = logging.getLogger("degrade.stores")
 
@@ -38,7 +38,7 @@ _NOT_ALLOWED_S = 30.0
 _TELL_EVERY_S = 60.0
 
 
-class Ear:
+class Subscriber:
     """One listener of one channel.
 
     Args:
@@ -53,8 +53,8 @@ class Ear:
         self._route = route
         self._address = address
         self._timeout_s = timeout_s
-        self._wire: Wire | None = None
-        self._left: Wire | None = None
+        self._wire: Connection | None = None
+        self._left: Connection | None = None
         self._told_at: float | None = None
 
     def interrupt(self) -> None:
@@ -63,7 +63,7 @@ class Ear:
         if wire is not None:
             wire.interrupt()
 
-    def move_to(self, place: Place) -> None:
+    def move_to(self, place: Endpoint) -> None:
         """Subscribe anew, unless it is there already that we listen; from whatever thread."""
         wire = self._wire
         if wire is not None and wire.place != place:
@@ -112,8 +112,8 @@ class Ear:
             self._wire = None
             wire.close()
 
-    def _opened(self, over: Callable[[], bool]) -> Wire | None:
-        dialing = Dialing(lambda: self._route.open(self._channel))
+    def _opened(self, over: Callable[[], bool]) -> Connection | None:
+        dialing = PendingConnection(lambda: self._route.open(self._channel))
         while not over():
             wire = dialing.wait(_LOOK_UP_S)
             if wire is not None:
@@ -121,7 +121,7 @@ class Ear:
         dialing.abandon()
         return None
 
-    def _subscribed(self, wire: Wire) -> Messages:
+    def _subscribed(self, wire: Connection) -> PubSubReader:
         try:
             messages = wire.messages(self._channel)
             wire.send([("SUBSCRIBE", self._channel)], _soon(self._timeout_s))
@@ -135,8 +135,8 @@ class Ear:
 
     def _hear(
         self,
-        wire: Wire,
-        messages: Messages,
+        wire: Connection,
+        messages: PubSubReader,
         hear: Callable[[bytes | None], None],
         over: Callable[[], bool],
     ) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from redis import exceptions
 from redis.crc import key_slot
 
-from degrade.stores.redis.transport.address import Address, Place, Secrets
-from degrade.stores.redis.transport.connection import CLIENT_NAME, FAILURES, OLDEST_S, Wire
+from degrade.stores.redis.transport.address import Address, Credentials, Endpoint
+from degrade.stores.redis.transport.connection import CLIENT_NAME, FAILURES, OLDEST_S, Connection
 from degrade.stores.redis.transport.errors import LinkError, explained
 
 __all__ = ("Route", "route_of")
@@ -23,22 +23,22 @@ __all__ = ("Route", "route_of")
 class Route(Protocol):
     """The way to the primaries of an address."""
 
-    def known(self, key: str) -> Place | None:
+    def known(self, key: str) -> Endpoint | None:
         """Return where the primary of a key is, if that is known without asking anybody."""
         ...
 
-    def open(self, key: str) -> Wire:
+    def open(self, key: str) -> Connection:
         """Find the primary of a key, and connect; raises `LinkError`.
 
         Forgets a place that it was told of and could not connect to.
         """
         ...
 
-    def leads_to(self, place: Place) -> bool:
+    def leads_to(self, place: Endpoint) -> bool:
         """Say whether any key is there, as far as is known."""
         ...
 
-    def lost(self, place: Place) -> None:
+    def lost(self, place: Endpoint) -> None:
         """Forget what is known to be at a place where something went wrong."""
         ...
 
@@ -47,7 +47,7 @@ class Route(Protocol):
         """Whether somebody can be asked where the primary is while all goes well."""
         ...
 
-    def told(self) -> Place | None:
+    def told(self) -> Endpoint | None:
         """Ask where the primary is, if there is anybody to ask; raises `LinkError`.
 
         May take long. Not from two threads at once, but while another one is in `open`.
@@ -62,43 +62,43 @@ class Route(Protocol):
 def route_of(address: Address, *, timeout_s: float) -> Route:
     """Return the way that fits an address; no step of it may take longer than `timeout_s`."""
     if address.kind == "sentinel":
-        return _BySentinel(address, timeout_s)
+        return SentinelTopology(address, timeout_s)
     if address.kind == "cluster":
-        return _BySlot(address, timeout_s)
-    return _Straight(address, timeout_s)
+        return ClusterTopology(address, timeout_s)
+    return SingleServer(address, timeout_s)
 
 
-class _Untold:
+class _NoDiscovery:
     """Who learns only from an error that the primary is another."""
 
     is_told = False
 
-    def told(self) -> Place | None:
+    def told(self) -> Endpoint | None:
         return None
 
     def hang_up(self) -> None:
         pass
 
 
-class _Straight(_Untold):
+class SingleServer(_NoDiscovery):
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
 
-    def known(self, key: str) -> Place | None:  # noqa: ARG002 - there is only one
+    def known(self, key: str) -> Endpoint | None:  # noqa: ARG002 - there is only one
         return self._address.places[0]
 
-    def open(self, key: str) -> Wire:  # noqa: ARG002 - there is only one
+    def open(self, key: str) -> Connection:  # noqa: ARG002 - there is only one
         return _introduced(self._address, self._address.places[0], self._timeout_s)
 
-    def leads_to(self, place: Place) -> bool:
+    def leads_to(self, place: Endpoint) -> bool:
         return place == self._address.places[0]
 
-    def lost(self, place: Place) -> None:
+    def lost(self, place: Endpoint) -> None:
         pass  # a name is resolved with every connection
 
 
-class _BySentinel:
+class SentinelTopology:
     """Asks the sentinels in turn; the one that answered comes first the next time.
 
     A primary that is moved on purpose answers on until the sentinels demote it, ten seconds later,
@@ -113,22 +113,22 @@ class _BySentinel:
         self._address = address
         self._timeout_s = timeout_s
         self._sentinels = address.places
-        self._primary: Place | None = None
-        self._kept: Wire | None = None
+        self._primary: Endpoint | None = None
+        self._kept: Connection | None = None
 
-    def known(self, key: str) -> Place | None:  # noqa: ARG002 - all keys are there
+    def known(self, key: str) -> Endpoint | None:  # noqa: ARG002 - all keys are there
         return self._primary
 
-    def leads_to(self, place: Place) -> bool:
+    def leads_to(self, place: Endpoint) -> bool:
         return place == self._primary
 
-    def lost(self, place: Place) -> None:
+    def lost(self, place: Endpoint) -> None:
         if place == self._primary:
             self._primary = None
 
-    def open(self, key: str) -> Wire:  # noqa: ARG002 - all keys are there
+    def open(self, key: str) -> Connection:  # noqa: ARG002 - all keys are there
         failure: LinkError | None = None
-        tried: set[Place] = set()
+        tried: set[Endpoint] = set()
         for sentinel in self._sentinels:
             try:
                 primary = self._ask(sentinel)
@@ -144,7 +144,7 @@ class _BySentinel:
             return wire
         raise failure or explained("SENTINELS", self._address)
 
-    def told(self) -> Place | None:
+    def told(self) -> Endpoint | None:
         failure: LinkError | None = None
         for sentinel in self._sentinels:
             try:
@@ -161,11 +161,11 @@ class _BySentinel:
         if wire is not None:
             wire.close()
 
-    def _put_first(self, sentinel: Place) -> None:
+    def _put_first(self, sentinel: Endpoint) -> None:
         others = (one for one in self._sentinels if one != sentinel)
         self._sentinels = (sentinel, *others)
 
-    def _ask(self, sentinel: Place, *, keep: bool = False) -> Place:
+    def _ask(self, sentinel: Endpoint, *, keep: bool = False) -> Endpoint:
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)
         try:
             wire = self._still_open(sentinel) if keep else None
@@ -183,7 +183,7 @@ class _BySentinel:
             if isinstance(answer, Exception):
                 raise answer
             if answer is not None:
-                return Place(answer[0].decode(), int(answer[1]))
+                return Endpoint(answer[0].decode(), int(answer[1]))
         except FAILURES as error:
             failure = explained(error, self._address, where=f"sentinel {sentinel}")
         else:
@@ -192,7 +192,7 @@ class _BySentinel:
             self.hang_up()
         raise failure
 
-    def _still_open(self, sentinel: Place) -> Wire | None:
+    def _still_open(self, sentinel: Endpoint) -> Connection | None:
         wire = self._kept
         if wire is None:
             return None
@@ -202,7 +202,7 @@ class _BySentinel:
         self.hang_up()
         return None
 
-    def _open_primary(self, place: Place) -> Wire:
+    def _open_primary(self, place: Endpoint) -> Connection:
         wire = _introduced(self._address, place, self._timeout_s)
         failure: LinkError | None = None
         try:
@@ -219,7 +219,7 @@ class _BySentinel:
         return wire
 
 
-class _BySlot(_Untold):
+class ClusterTopology(_NoDiscovery):
     """Asks any node who serves which slots; the nodes it was told of before the ones of the URL.
 
     A node where something went wrong is asked last, and the others keep their slots: one that is
@@ -229,24 +229,24 @@ class _BySlot(_Untold):
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._primaries: tuple[tuple[int, int, Place], ...] = ()
-        self._nodes: tuple[Place, ...] = ()
+        self._primaries: tuple[tuple[int, int, Endpoint], ...] = ()
+        self._nodes: tuple[Endpoint, ...] = ()
 
-    def known(self, key: str) -> Place | None:
+    def known(self, key: str) -> Endpoint | None:
         slot = key_slot(key.encode())
         for first, last, place in self._primaries:
             if first <= slot <= last:
                 return place
         return None
 
-    def leads_to(self, place: Place) -> bool:
+    def leads_to(self, place: Endpoint) -> bool:
         return any(place == primary for _, _, primary in self._primaries)
 
-    def lost(self, place: Place) -> None:
+    def lost(self, place: Endpoint) -> None:
         self._primaries = tuple(row for row in self._primaries if row[2] != place)
         self._nodes = (*(node for node in self._nodes if node != place), place)
 
-    def open(self, key: str) -> Wire:
+    def open(self, key: str) -> Connection:
         place = self.known(key)
         if place is not None:
             return _introduced(self._address, place, self._timeout_s)
@@ -263,7 +263,7 @@ class _BySlot(_Untold):
             self.lost(place)
             raise
 
-    def _ask_around(self) -> Wire:
+    def _ask_around(self) -> Connection:
         failure: LinkError | None = None
         for node in dict.fromkeys((*self._nodes, *self._address.places)):
             try:
@@ -283,12 +283,12 @@ class _BySlot(_Untold):
             return wire
         raise failure or explained("CLUSTERDOWN", self._address)
 
-    def _learn(self, answer: Iterable[Any], teller: Place) -> None:
+    def _learn(self, answer: Iterable[Any], teller: Endpoint) -> None:
         primaries, nodes = [], []
         for first, last, primary, *replicas in answer:
             places = [
                 # a node that does not know its own address is where we asked it
-                Place((host or b"").decode() or teller.host, int(port))
+                Endpoint((host or b"").decode() or teller.host, int(port))
                 for host, port, *_ in (primary, *replicas)
             ]
             primaries.append((int(first), int(last), places[0]))
@@ -298,7 +298,7 @@ class _BySlot(_Untold):
         self._primaries, self._nodes = tuple(primaries), tuple(nodes)
 
 
-def _introduced(address: Address, place: Place, timeout_s: float) -> Wire:
+def _introduced(address: Address, place: Endpoint, timeout_s: float) -> Connection:
     """Connect to a data server, and tell it our name if it lets us."""
     try:
         wire = _wire(address, place, timeout_s, secrets=address.secrets, db=address.db)
@@ -315,6 +315,6 @@ def _introduced(address: Address, place: Place, timeout_s: float) -> Wire:
 
 
 def _wire(
-    address: Address, place: Place, timeout_s: float, *, secrets: Secrets, db: int = 0
-) -> Wire:
-    return Wire(place, address, secrets=secrets, db=db, timeout_s=timeout_s)
+    address: Address, place: Endpoint, timeout_s: float, *, secrets: Credentials, db: int = 0
+) -> Connection:
+    return Connection(place, address, secrets=secrets, db=db, timeout_s=timeout_s)

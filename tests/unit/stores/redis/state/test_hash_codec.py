@@ -11,14 +11,14 @@ from degrade.core.records import ControlState, FleetVerdict
 from degrade.stores.redis.state.hash_codec import (
     BY_HAND,
     INCARNATION,
-    View,
+    StateView,
     after_changes,
     changes,
     commands_of,
     view,
 )
 from degrade.stores.redis.state.repair import adopted, begun, in_force, restored
-from degrade.stores.state_changes import Head, Written, apply_change
+from degrade.stores.state_changes import LogHead, Written, apply_change
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0
@@ -29,17 +29,17 @@ def raw(fields) -> dict[bytes, bytes]:
     return {name.encode(): body for name, body in fields.items()}
 
 
-def seen(holds, control) -> View:
+def seen(holds, control) -> StateView:
     return view(raw(holds), raw(control), now=NOW)
 
 
-def stored(before: View, written: Written, lineage=None) -> View:
+def stored(before: StateView, written: Written, lineage=None) -> StateView:
     """Return the view of the hashes after a change was written to them."""
     desk, kept = changes(before, written.state, written.head, lineage=lineage)
     return seen(after_changes(before.holds, desk), after_changes(before.control, kept))
 
 
-def a_life(*asked) -> View:
+def a_life(*asked) -> StateView:
     found = stored(EMPTY, begun(EMPTY, "I", now=NOW), lineage={})
     for one in asked:
         found = stored(found, apply_change(found.state, found.head, one, now=NOW))
@@ -206,7 +206,7 @@ def test_a_store_that_lost_one_of_its_hashes_is_mended_from_the_other():
     )  # fmt: skip
     for broken in (without_desk, without_control):
         written, lineage = restored(
-            life, broken, Head(9, "x"), incarnation="J", writer="h/1", now=NOW
+            life, broken, LogHead(9, "x"), incarnation="J", writer="h/1", now=NOW
         )
         mended = stored(broken, written, lineage=lineage)
         assert mended.life.whole
@@ -220,7 +220,7 @@ def test_a_store_that_lost_one_of_its_hashes_is_mended_from_the_other():
 def test_words_of_a_hand_win_over_what_is_restored():
     life = a_life(change(feed=hold("off")))
     wiped = seen({"feed": b"degraded", "b": b"off"}, {})
-    written, lineage = restored(life, wiped, Head(), incarnation="J", writer="h/1", now=NOW)
+    written, lineage = restored(life, wiped, LogHead(), incarnation="J", writer="h/1", now=NOW)
     mended = stored(wiped, written, lineage=lineage)
     assert standing(mended.state) == {"feed": "off"}
     assert {flag: one and one.mode for flag, one in mended.by_hand.items()} == {
@@ -232,7 +232,7 @@ def test_words_of_a_hand_win_over_what_is_restored():
     assert standing(after.state) == {"feed": "degraded", "b": "off"}
 
 
-def judged(before: View, **verdicts: FleetVerdict) -> View:
+def judged(before: StateView, **verdicts: FleetVerdict) -> StateView:
     """Return the view after the fleet came to these verdicts, and to no others."""
     state = before.state
     update = {"epoch": state.epoch + 1, "verdicts": verdicts}
@@ -243,7 +243,7 @@ def test_a_verdict_that_was_over_does_not_come_back_when_a_key_is_lost():
     known = judged(a_life(), feed=FleetVerdict(id=1, at=NOW, cause="p99", voters=2, live=3))
     over = judged(known)
     for found, stand in ((seen({}, over.control), set()), (seen(over.holds, {}), {"feed"})):
-        written, _ = restored(known, found, Head(), incarnation="J", writer="h/1", now=NOW)
+        written, _ = restored(known, found, LogHead(), incarnation="J", writer="h/1", now=NOW)
         assert written.state.verdicts.keys() == stand  # without its trail nothing can be told
 
 

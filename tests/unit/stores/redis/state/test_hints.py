@@ -10,13 +10,13 @@ from degrade.stores.redis.state.hash_codec import view
 from degrade.stores.redis.state.hints import (
     _OURS,
     MOST_BYTES,
-    Heard,
     Hint,
+    HintedState,
     applied,
     hint_of,
     parsed,
 )
-from degrade.stores.state_changes import Head, apply_change
+from degrade.stores.state_changes import LogHead, apply_change
 from degrade.testing.store_records import change, hold, order, standing
 
 NOW = 1_700_000_000.0
@@ -27,7 +27,7 @@ def state(**parts) -> ControlState:
 
 
 def told(before: ControlState, asked) -> tuple[bytes, ControlState]:
-    written = apply_change(before, Head(), asked, now=NOW)
+    written = apply_change(before, LogHead(), asked, now=NOW)
     return hint_of(written.state, written.events), written.state
 
 
@@ -170,7 +170,7 @@ def test_numbers_are_read_as_they_are_validated(dial, until):
 
 def test_the_trail_of_hints_is_that_of_their_changes():
     read = view({}, {b"trail": b"3-aaaaaaaa 4-bbbbbbbb"}, now=NOW)
-    heard = Heard(read)
+    heard = HintedState(read)
     for epoch, digest in ((5, "c" * 8), (6, None), (7, "d" * 8)):
         heard.take(Hint("i", epoch, digest), state(), NOW)
     assert heard.view.life.trail == ("3-aaaaaaaa", "4-bbbbbbbb", "5-cccccccc", "7-dddddddd")

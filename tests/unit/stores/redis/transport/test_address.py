@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from degrade.errors import ConfigError
-from degrade.stores.redis.transport.address import Place, Secrets, Tls, parse
+from degrade.stores.redis.transport.address import Credentials, Endpoint, Tls, parse
 
 SECRET = "s3cret"  # noqa: S105 - a word to look for
 
 
 def secrets(password, username=None):
-    return Secrets(username=username, password=password)
+    return Credentials(username=username, password=password)
 
 
 def test_a_plain_url_names_a_server_and_a_database():
     address = parse("redis://cache.local:7000/3")
     assert (address.kind, address.places, address.db) == (
         "single",
-        (Place("cache.local", 7000),),
+        (Endpoint("cache.local", 7000),),
         3,
     )
-    assert (address.tls, address.timeout_s, address.secrets) == (None, None, Secrets())
+    assert (address.tls, address.timeout_s, address.secrets) == (None, None, Credentials())
 
 
 def test_port_and_database_have_defaults():
-    assert parse("redis://cache").places == (Place("cache", 6379),)
+    assert parse("redis://cache").places == (Endpoint("cache", 6379),)
     assert parse("redis://cache/").db == 0
 
 
 def test_an_ipv6_address_stands_in_brackets():
-    assert parse("redis://[::1]:7000/0").places == (Place("::1", 7000),)
+    assert parse("redis://[::1]:7000/0").places == (Endpoint("::1", 7000),)
     assert str(parse("redis://[::1]").places[0]) == "[::1]:6379"
 
 
@@ -47,12 +47,12 @@ def test_an_ipv6_address_stands_in_brackets():
 def test_user_and_password_are_read(url, expected):
     address = parse(url)
     assert address.secrets == expected
-    assert address.places == (Place("h", 6379),)
+    assert address.places == (Endpoint("h", 6379),)
 
 
 def test_a_unix_socket_has_its_database_behind_the_question_mark():
     address = parse("unix://:s3cret@/run/redis%20x.sock?db=2")
-    assert address.places == (Place("/run/redis x.sock", 0),)
+    assert address.places == (Endpoint("/run/redis x.sock", 0),)
     assert (address.db, address.secrets.password) == (2, SECRET)
     assert str(address.places[0]) == "/run/redis x.sock"
 
@@ -62,7 +62,7 @@ def test_sentinels_know_a_service_and_have_a_password_of_their_own():
         "redis+sentinel://me:s3cret@s1,s2:7001,[::1]/feed/4?sentinel_password=0ther&timeout=1s"
     )
     assert address.kind == "sentinel"
-    assert address.places == (Place("s1", 26379), Place("s2", 7001), Place("::1", 26379))
+    assert address.places == (Endpoint("s1", 26379), Endpoint("s2", 7001), Endpoint("::1", 26379))
     assert (address.service, address.db, address.timeout_s) == ("feed", 4, 1.0)
     assert address.secrets == secrets(SECRET, "me")
     assert address.sentinel_secrets == secrets("0ther")
@@ -71,7 +71,7 @@ def test_sentinels_know_a_service_and_have_a_password_of_their_own():
 def test_a_cluster_is_named_by_some_of_its_nodes():
     address = parse("redis+cluster://n1:7000,n2")
     assert address.kind == "cluster"
-    assert address.places == (Place("n1", 7000), Place("n2", 6379))
+    assert address.places == (Endpoint("n1", 7000), Endpoint("n2", 6379))
 
 
 def test_tls_is_checked_unless_it_is_turned_off():

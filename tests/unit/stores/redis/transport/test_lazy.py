@@ -8,7 +8,7 @@ import pytest
 from degrade.errors import StoreError
 from degrade.settings import open_store
 from degrade.stores.redis.transport.address import parse
-from degrade.stores.redis.transport.lazy import LateLink
+from degrade.stores.redis.transport.lazy import LazyTransport
 
 URL = "redis://:s3cret@127.0.0.1:1/0"
 
@@ -26,7 +26,7 @@ def test_a_store_that_nobody_used_loads_nothing_not_even_to_close():
 
 
 def test_a_closed_link_refuses_everything():
-    link = LateLink(parse(URL))
+    link = LazyTransport(parse(URL))
     link.close()
     link.close()
     for act in (
@@ -40,7 +40,7 @@ def test_a_closed_link_refuses_everything():
 
 
 def test_it_shows_no_secret():
-    link = LateLink(parse(URL))
+    link = LazyTransport(parse(URL))
     assert "s3cret" not in f"{link!r} {link.url} {open_store(URL)!r}"
     with pytest.raises(StoreError) as caught:
         link.read("k", [("TIME",)])

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from redis import exceptions
 
-from degrade.stores.redis.transport.pubsub_reader import Messages
+from degrade.stores.redis.transport.pubsub_reader import PubSubReader
 
 HINT = b'{"v":1,"epoch":5}'
 
@@ -40,7 +40,7 @@ class OneAtATime:
 
 
 def heard(ends: tuple[socket.socket, socket.socket], count: int = 1) -> list[object]:
-    messages = Messages(ends[1], "hint")
+    messages = PubSubReader(ends[1], "hint")
     return [messages.next(1.0, 1.0) for _ in range(count)]
 
 
@@ -57,7 +57,7 @@ def test_a_message_in_pieces_is_heard_once(ends, piece):
     whole = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nhint\r\n:1\r\n" + message(HINT) * 2
 
     ends[0].sendall(whole)
-    messages = Messages(OneAtATime(ends[1], piece), "hint")
+    messages = PubSubReader(OneAtATime(ends[1], piece), "hint")
     found = [messages.next(1.0, 1.0) for _ in range(3)]
     assert found == [[b"subscribe", b"hint", 1], HINT, HINT]
     assert messages.next(0.01, 1.0) is None
@@ -102,7 +102,7 @@ def test_a_message_without_end_fills_no_memory(ends):
     shouting = threading.Thread(target=shout)
     shouting.start()
     with pytest.raises(exceptions.InvalidResponse, match="too long"):
-        Messages(ends[1], "hint").next(5.0, 5.0)
+        PubSubReader(ends[1], "hint").next(5.0, 5.0)
     ends[1].close()
     shouting.join(5)
 
@@ -114,7 +114,7 @@ def test_an_error_of_the_server_is_raised(ends):
 
 
 def test_silence_is_waited_for_as_long_as_asked_whoever_used_the_socket_before(ends):
-    messages = Messages(ends[1], "hint")
+    messages = PubSubReader(ends[1], "hint")
     for within_s in (0.05, 0.05, 0.2):
         began = time.monotonic()
         assert messages.next(within_s, 1.0) is None
@@ -127,7 +127,7 @@ def test_silence_is_waited_for_as_long_as_asked_whoever_used_the_socket_before(e
 def test_a_message_that_does_not_end_is_given_up(ends):
     ends[0].sendall(message(HINT)[:-5])
     with pytest.raises((TimeoutError, exceptions.TimeoutError)):
-        Messages(ends[1], "hint").next(1.0, 0.05)
+        PubSubReader(ends[1], "hint").next(1.0, 0.05)
 
 
 def test_an_end_of_the_connection_is_raised(ends):
@@ -137,4 +137,4 @@ def test_an_end_of_the_connection_is_raised(ends):
 
 
 def test_silence_is_nothing(ends):
-    assert Messages(ends[1], "hint").next(0.01, 1.0) is None
+    assert PubSubReader(ends[1], "hint").next(0.01, 1.0) is None
