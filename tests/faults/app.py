@@ -252,7 +252,7 @@ def state(recorder: CallRecorder) -> dict[str, Any]:
         "state_age_s": runtime.state_age_s(),
         "epoch": runtime.orders.epoch,
         "instance": runtime.instance,
-        "troubles": dict(runtime.troubles.counts),
+        "troubles": dict(runtime.internal_errors.counts),
     }
 
 

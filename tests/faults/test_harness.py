@@ -103,7 +103,7 @@ def broken(**more):
     ("reports", "complaint"),
     [
         ([broken(errors=["StoreError"])], "reached a caller"),
-        ([broken(thread_errors=["degrade-courier died"])], "degrade-courier"),
+        ([broken(thread_errors=["degrade-io died"])], "degrade-io"),
         ([broken(stderr="Traceback")], "Traceback"),
         ([broken(log=[[1.0, "line"]] * 11)], "line"),
         ([report(([0.002] * 300, [0.0031] * 300))], "slower"),

@@ -78,7 +78,7 @@ with Runtime(open_store(far, namespace=namespace), snapshot_wait_s=0.35):
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     asyncio.run(storm())
     tell(ended=ended, worst_s=max(waits), hits=shared(Sharing.HIT), late=shared(Sharing.LATE),
-         troubles=current().troubles.counts)
+         troubles=current().internal_errors.counts)
 """
 
 

@@ -121,9 +121,9 @@ told.append(scrape(alone(runtime), "text/plain")[0].decode())
 tell(warm=warm, both=counts, hits=found())
 tell(ready=True)
 sys.stdin.readline()  # meanwhile the password is changed
-before = runtime.troubles.counts["store"]
-until(lambda: runtime.troubles.counts["store"] > before + 1)
-tell(told=told, troubles=dict(runtime.troubles.counts))
+before = runtime.internal_errors.counts["store"]
+until(lambda: runtime.internal_errors.counts["store"] > before + 1)
+tell(told=told, troubles=dict(runtime.internal_errors.counts))
 """
 
 

@@ -50,7 +50,7 @@ calls("fresh", 1.0)
 Control(current().store, actor="ana").hold("feed", "degraded", for_=None, reason="drill")
 until(lambda: feed() == "stale")
 calls("stale", 1.0)
-tell(threads=[t.name for t in threading.enumerate()], troubles=dict(current().troubles.counts))
+tell(threads=[t.name for t in threading.enumerate()], troubles=dict(current().internal_errors.counts))
 """
 
 INJECTED = """
@@ -59,7 +59,7 @@ import ctypes
 feed = degradable("feed", fallback=[default("stale")])(lambda: "fresh")
 feed()
 until(lambda: current().orders.known)
-for victim in ("_ticker", "_courier"):
+for victim in ("_ticker", "_io_worker"):
     worker = getattr(current(), victim)
     until(lambda: feed() and worker.alive)
     dead = worker._thread
@@ -117,7 +117,7 @@ def test_background_threads_that_died_are_revived_and_follow_redis(
     done = run(INJECTED, tmp_path, DEGRADE_STORE=redis_server.url)
     assert done.code == 0, done.stderr
     assert done.stderr == ""
-    for victim in ("_ticker", "_courier"):
+    for victim in ("_ticker", "_io_worker"):
         revived_s = done.all[victim]
         figures.note(f"{victim[1:]} alive again after", revived_s, f"{REVIVED_S} s", unit="s")
         assert revived_s < REVIVED_S

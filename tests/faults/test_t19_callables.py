@@ -360,7 +360,9 @@ def test_every_callable_counts_once_however_it_ends(runtime, redis_server, figur
     until(lambda: runtime.orders.known, what="the first state")
     played = play(counted, functions, coroutines)
     redis_server.freeze()
-    until(lambda: runtime.troubles.counts.get("store", 0) > 0, what="the silence to be noticed")
+    until(
+        lambda: runtime.internal_errors.counts.get("store", 0) > 0, what="the silence to be noticed"
+    )
     played += play(counted, functions, coroutines)
     redis_server.thaw()
     counts = {case.name: sum(case.expected.values()) for case in (*functions, *coroutines)}

@@ -73,7 +73,7 @@ def probe():
         time.sleep(0.002)
         late.append(time.monotonic() - began - 0.002)
 
-current().asker.wait_s = 5.0  # every value shall be looked into, however slow the machine is
+current().fetcher.wait_s = 5.0  # every value shall be looked into, however slow the machine is
 until(lambda: feed("good") != [] and mixed("good") != [])
 threading.Thread(target=probe, daemon=True).start()
 before, got = peak(), {}
@@ -84,7 +84,7 @@ again = {f"{fn.__name__} {name}": fn(name) != [] for name in names for fn in (fe
 tell(got=got, again=again, grew=peak() - before, late=max(late),
      refused=sum(figures(flag).sharing.get("refused", 0) for flag in ("feed", "mixed")),
      sharing=[{how.value: n for how, n in figures(flag).sharing.items()} for flag in ("feed", "mixed")],
-     troubles=dict(current().troubles.counts), drops=dict(figures().drops))
+     troubles=dict(current().internal_errors.counts), drops=dict(figures().drops))
 """
 
 

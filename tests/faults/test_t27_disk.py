@@ -141,7 +141,7 @@ filler.unlink()
 clock.advance(60)
 minute("again")
 tell(answers=sorted(answers), left=[path.name for path in file.path.parent.iterdir()],
-     troubles=runtime.troubles.counts["state_file"], name=file.path.name)
+     troubles=runtime.internal_errors.counts["state_file"], name=file.path.name)
 """
 
 

@@ -166,7 +166,7 @@ def test_control_c_ends_a_program_that_waits_in_a_guarded_call(tmp_path: Path):
 UNWRITTEN = (
     TRIP
     + """
-until(lambda: current()._courier._backlog.failed)
+until(lambda: current()._io_worker._backlog.failed)
 """
 )
 

@@ -97,8 +97,8 @@ tell(kept=current().instance == parent, parent=classes(), still=ours())
     assert done.stderr == ""
     assert done.all == {
         "same": False, "before": [], "calls": {},
-        "after": ["degrade-courier", "degrade-ticker"], "child": {"full": 3},
-        "kept": True, "parent": {"full": 10}, "still": ["degrade-courier", "degrade-ticker"],
+        "after": ["degrade-io", "degrade-ticker"], "child": {"full": 3},
+        "kept": True, "parent": {"full": 10}, "still": ["degrade-io", "degrade-ticker"],
     }  # fmt: skip
 
 
@@ -198,7 +198,7 @@ go.set()
     assert done.all == {"fine": {"full": 3, "degraded": 1}}
 
 
-def test_a_child_of_a_parent_whose_courier_is_importing_follows_its_orders(tmp_path: Path):
+def test_a_child_of_a_parent_whose_io_worker_is_importing_follows_its_orders(tmp_path: Path):
     """An import that a thread of the parent had begun would never end in the child."""
     done = run(
         """
@@ -206,7 +206,7 @@ importing = threading.Event()
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
-        if threading.current_thread().name == "degrade-courier" and not importing.is_set():
+        if threading.current_thread().name == "degrade-io" and not importing.is_set():
             importing.set()
             time.sleep(0.2)
 
@@ -224,7 +224,7 @@ assert importing.wait(10), "nothing is imported late any more: this test has no 
     assert done.all == {"reported": True}
 
 
-def test_a_child_of_a_parent_whose_courier_is_building_a_model_follows_its_orders(tmp_path: Path):
+def test_a_child_of_a_parent_whose_io_worker_is_building_a_model_follows_its_orders(tmp_path: Path):
     """What pydantic holds while it builds a model would be held in the child for good."""
     done = run(
         """
@@ -232,7 +232,7 @@ from degrade.core.records import FlagInfo
 building = threading.Event()
 
 def slow(cls, source, handler):
-    if threading.current_thread().name == "degrade-courier" and not building.is_set():
+    if threading.current_thread().name == "degrade-io" and not building.is_set():
         building.set()
         time.sleep(0.2)
     return handler(source)

@@ -51,7 +51,7 @@ def life():
     sick = False
     until(lambda: feed() and figures().phase == "steady")
     until(lambda: feed() and current().store.instances())
-    tell(threads=[t.name for t in threading.enumerate()], troubles=dict(current().troubles.counts))
+    tell(threads=[t.name for t in threading.enumerate()], troubles=dict(current().internal_errors.counts))
 """
 
 

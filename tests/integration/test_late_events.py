@@ -32,7 +32,7 @@ def test_a_transition_while_the_server_does_not_answer_is_in_the_log_once(
             feed()
         redis_server.freeze()
         runtime.tick()
-        backlog = runtime._courier._backlog
+        backlog = runtime._io_worker._backlog
         assert backlog.failed
         redis_server.thaw()
         if lost:

@@ -39,7 +39,7 @@ READY = """
 current().adopt_all()
 feed("warm")
 until(lambda: current().orders.known)
-current().asker.wait_s = 10.0  # with the timeout in the URL: however busy the machine is
+current().fetcher.wait_s = 10.0  # with the timeout in the URL: however busy the machine is
 """
 
 SENDS = """

@@ -47,7 +47,7 @@ def rungs() -> list[Any]:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     monkeypatch.setattr(snapshot_fetcher, "_IDLE_S", 0.02)
-    until(lambda: askers() == 0)
+    until(lambda: fetchers() == 0)
     before, runtime = dict(registry.flags), current_runtime.existing()
     registry.flags.clear()
     shelf = Shelf()
@@ -95,8 +95,8 @@ class Cold:
         self.runtime.close()
 
 
-def askers() -> int:
-    return sum(thread.name == "degrade-asker" for thread in threading.enumerate())
+def fetchers() -> int:
+    return sum(thread.name == "degrade-fetch" for thread in threading.enumerate())
 
 
 def test_a_cold_process_serves_what_another_captured(shelf: Shelf):
@@ -125,7 +125,7 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
                 waits.append(time.monotonic() - began)
 
         together(work, 16)
-        assert askers() <= snapshot_fetcher.MOST_WORKERS
+        assert fetchers() <= snapshot_fetcher.MOST_WORKERS
         assert len(shelf.asked) <= 1 + adaptive_timeout.MOST_OPEN
         assert sum(wait_s > 0.015 for wait_s in waits) <= 2 * 16
         assert sorted(waits)[len(waits) // 2] < 0.01
@@ -186,7 +186,7 @@ def test_a_coroutine_never_blocks_its_loop_while_the_store_is_frozen(shelf: Shel
         took_s, lag_s = asyncio.run(serve_many(cold))
         assert took_s > LONG_S * 0.9, "nobody waited, so nothing was shown"
         assert lag_s < LONG_S / 2
-        assert askers() <= snapshot_fetcher.MOST_WORKERS
+        assert fetchers() <= snapshot_fetcher.MOST_WORKERS
 
 
 def test_a_frozen_redis_blocks_no_loop_and_is_left_alone(shelf: Shelf, redis_server: RedisServer):
@@ -197,7 +197,7 @@ def test_a_frozen_redis_blocks_no_loop_and_is_left_alone(shelf: Shelf, redis_ser
         took_s, lag_s = asyncio.run(serve_many(cold))
         assert took_s > 0.25, "nobody waited, so nothing was shown"
         assert lag_s < LONG_S / 2
-        assert askers() <= snapshot_fetcher.MOST_WORKERS
+        assert fetchers() <= snapshot_fetcher.MOST_WORKERS
         took_s, _ = asyncio.run(serve_many(cold))
         assert took_s < LONG_S / 2, "a server that hangs was asked again at once"
         redis_server.thaw()
@@ -256,7 +256,7 @@ def test_a_question_outlives_the_wait_for_it_and_is_no_error(shelf: Shelf):
         until(lambda: cold.shared.get("hit") == 1)
         assert cold.fn("u1") == ["for u1"]
         assert limits == [snapshot_fetcher.ANSWER_S]
-        assert cold.runtime.troubles.counts["shared_snapshot"] == 0
+        assert cold.runtime.internal_errors.counts["shared_snapshot"] == 0
 
 
 def longest(cold: Cold, users: Sequence[str]) -> float:
@@ -269,7 +269,7 @@ def longest(cold: Cold, users: Sequence[str]) -> float:
     return max(waits)
 
 
-def test_no_call_waits_for_a_store_that_the_courier_waits_for_in_vain(
+def test_no_call_waits_for_a_store_that_the_io_worker_waits_for_in_vain(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
     polls: list[float] = []
@@ -290,7 +290,7 @@ def test_no_call_waits_for_a_store_that_the_courier_waits_for_in_vain(
 
 def test_a_poll_in_vain_keeps_everybody_from_waiting_until_a_question_is_answered(shelf: Shelf):
     with Cold(shelf, wait_s=4 * LONG_S) as cold:
-        asks = cold.runtime.asker
+        asks = cold.runtime.fetcher
         assert asks is not None
         asks.poll_began()
         asks.poll_ended(answered=False)
@@ -304,7 +304,7 @@ def test_a_poll_in_vain_keeps_everybody_from_waiting_until_a_question_is_answere
 
 def test_when_polls_are_answered_again_it_is_asked_at_once(shelf: Shelf):
     with Cold(shelf) as cold:
-        asks = cold.runtime.asker
+        asks = cold.runtime.fetcher
         assert asks is not None
         shelf.sick = True
         assert cold.fn("v1") == ["nothing"]
@@ -324,7 +324,7 @@ def test_all_who_miss_one_key_wait_for_one_answer(shelf: Shelf):
         threads = [threading.Thread(target=lambda: done.append(cold.fn("u1"))) for _ in range(10)]
         for thread in threads:
             thread.start()
-        until(lambda: cold.runtime.asker is not None and cold.runtime.asker._waiting == 10)
+        until(lambda: cold.runtime.fetcher is not None and cold.runtime.fetcher._waiting == 10)
         shelf.going.set()
         for thread in threads:
             thread.join(10)
@@ -353,7 +353,7 @@ def test_a_cancelled_call_is_abandoned_and_the_store_not_blamed(shelf: Shelf):
 def test_workers_end_when_nobody_asks(shelf: Shelf):
     with Cold(shelf) as cold:
         assert cold.fn("u1") == ["for u1"]
-        until(lambda: askers() == 0)
+        until(lambda: fetchers() == 0)
         assert cold.fn("u2") == ["nothing"]
         assert cold.shared == {"hit": 1, "miss": 1}
 
@@ -362,7 +362,7 @@ def test_where_no_thread_can_be_started_nobody_asks(shelf: Shelf, monkeypatch: p
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name == "degrade-asker":
+        if thread.name == "degrade-fetch":
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -372,7 +372,7 @@ def test_where_no_thread_can_be_started_nobody_asks(shelf: Shelf, monkeypatch: p
         assert cold.fn("u1") == cold.fn("u1") == ["nothing"]
         assert time.monotonic() - began < LONG_S / 2
         assert shelf.asked == []
-        assert cold.runtime.troubles.counts["no_thread"] == 1
+        assert cold.runtime.internal_errors.counts["no_thread"] == 1
 
 
 def test_a_validator_that_exits_ends_no_worker(shelf: Shelf):

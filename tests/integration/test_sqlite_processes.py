@@ -297,8 +297,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), limits[1]))  # as o
 for name in os.listdir(folder):
     if name.startswith("store.db"):
         os.unlink(os.path.join(folder, name))
-before = runtime.troubles.counts["store"]
-while runtime.troubles.counts["store"] < before + 5:
+before = runtime.internal_errors.counts["store"]
+while runtime.internal_errors.counts["store"] < before + 5:
     assert feed() == "fallback"
     pause.wait(0.01)
 resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -22,7 +22,7 @@ from degrade.core.enums import HoldMode
 from degrade.core.records import Hold
 from degrade.errors import StoreError
 from degrade.ports import FlagStats
-from degrade.runtime.calls.registry import registry
+from degrade.runtime.calls.registry import Place, registry
 from degrade.stores.local_holds import LocalHolds
 from degrade.stores.memory import MemoryStore
 from degrade.stores.sqlite import SQLiteStore
@@ -112,7 +112,7 @@ def test_eight_threads_and_half_a_million_calls_lose_no_record(runtime: Runtime)
     assert figures.durations[float("inf")] == 8 * each
     assert figures.drops == {}
     assert runtime._watches["feed"]._tally.in_flight == 0
-    assert runtime.troubles.counts == {}
+    assert runtime.internal_errors.counts == {}
 
 
 def test_every_class_adds_up_exactly_with_a_live_drain_and_orders_that_change(runtime: Runtime):
@@ -178,11 +178,13 @@ def test_figures_read_all_the_time_disturb_nothing(runtime: Runtime):
 
 def test_a_flag_that_many_threads_call_first_is_adopted_once(runtime: Runtime):
     for n in range(20):
-        fn = degradable(Flag(f"feed.{n}", _place=(str(n), "", "")), fallback=[omit()])(lambda: 1)
+        fn = degradable(Flag(f"feed.{n}", _place=Place(str(n), "", "")), fallback=[omit()])(
+            lambda: 1
+        )
         together(lambda _, fn=fn: [fn() for _ in range(50)], 8)
         assert classes_of(runtime, f"feed.{n}") == {"full": 400}
     ours = [t.name for t in threading.enumerate() if t.name.startswith("degrade")]
-    assert sorted(ours) == ["degrade-courier", "degrade-ticker"]
+    assert sorted(ours) == ["degrade-io", "degrade-ticker"]
 
 
 # ------------------------------------------------------------------ nobody waits for another
@@ -393,7 +395,7 @@ def test_an_idle_process_falls_asleep_and_is_roused_by_calls_that_are_judged_at_
     assert until(lambda: flag("feed").degraded) < 1
     assert classes_of(runtime, "feed") == {"full": 2, "degraded": 20}
     ours = [t.name for t in threading.enumerate() if t.name.startswith("degrade")]
-    assert sorted(ours) == ["degrade-courier", "degrade-ticker"]
+    assert sorted(ours) == ["degrade-io", "degrade-ticker"]
 
 
 def test_no_call_is_lost_however_often_the_ticker_falls_asleep(runtime: Runtime):
@@ -486,10 +488,10 @@ def test_with_every_store_and_file_operation_failing_no_call_raises_anything_of_
             assert not call.degraded
         until(lambda: stats_of(runtime, "feed").phase == "degraded")
         assert feed(1) in (1, -1)
-        until(lambda: runtime.troubles.counts["store"] > 0)
+        until(lambda: runtime.internal_errors.counts["store"] > 0)
         assert runtime._ticker is not None
         assert runtime._ticker.alive
-        assert runtime._courier.alive
+        assert runtime._io_worker.alive
 
 
 # ------------------------------------------------------------------ a paused process
@@ -598,7 +600,7 @@ def test_a_serverless_process_that_is_frozen_after_each_request_comes_to_degrade
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("victim", [pytest.param("_ticker", marks=pytest.mark.slow), "_courier"])
+@pytest.mark.parametrize("victim", [pytest.param("_ticker", marks=pytest.mark.slow), "_io_worker"])
 def test_a_background_thread_that_died_is_started_again(victim, tmp_path):
     store = SQLiteStore(tmp_path / "state.db")
     with Runtime(store) as runtime:

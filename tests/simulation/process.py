@@ -48,7 +48,7 @@ class Traffic:
 
 
 class _Bell:
-    """Rings the courier of a process."""
+    """Rings the I/O worker of a process."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -115,7 +115,7 @@ class Process:
     # ------------------------------------------------------------------ driven by the scheduler
 
     def _drive(self) -> None:
-        runtime, courier = self.runtime, self.runtime._courier
+        runtime, courier = self.runtime, self.runtime._io_worker
         self._carry_out = courier.carry
         courier.carry = lambda: None  # type: ignore[method-assign]  # `tick` leaves it to `_carry`
         courier.bell = _Bell(self)  # type: ignore[assignment]
@@ -131,7 +131,7 @@ class Process:
             told(watch, transitions)
 
         runtime._told = telling  # type: ignore[method-assign]
-        runtime.troubles.note = self._troubled  # type: ignore[method-assign]
+        runtime.internal_errors.note = self._troubled  # type: ignore[method-assign]
         self._ticked = self.clock.monotonic()
         self._tick_wait_s = BUSY_S
         self._carry_due = self.world.now
@@ -181,7 +181,7 @@ class Process:
                 calls.make(count, self._traffic.health(self.name, flag))
 
     def carry_at(self, when: float) -> None:
-        """Let the courier come at a true time, or sooner."""
+        """Let the I/O worker come at a true time, or sooner."""
         if when < self._carry_due:
             self._carry_due = when
             self.world.at(when, self._carry)
@@ -196,18 +196,18 @@ class Process:
             world.at(self._carry_due, self._carry)
             return
         self.carry()
-        wait_s = max(0.02, self.runtime._courier._wait_s())
+        wait_s = max(0.02, self.runtime._io_worker._wait_s())
         self._carry_due = max(self.free_at, world.now + wait_s)
         world.at(self._carry_due, self._carry)
 
     def carry(self) -> None:
-        """Do one round of the courier, unless it is in the middle of one."""
+        """Do one round of the I/O worker, unless it is in the middle of one."""
         if self.busy or not self.alive:
             return
         self.busy = True
         try:
             self._carry_out()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the courier must not meet it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the I/O worker must not meet it
             self.world.violated(f"{self.name}: a round raised {error!r}")
         finally:
             self.busy = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from degrade.runtime.runtime import Runtime
     from degrade.stores.state_file import SavedState
 
-__all__ = ("asker_for", "keep_for_all", "listener_for", "member_for", "saver_for")
+__all__ = ("fetcher_for", "keep_for_all", "listener_for", "member_for", "saver_for")
 
 
 def member_for(runtime: Runtime, rng: random.Random) -> Membership | None:
@@ -40,13 +40,13 @@ def listener_for(runtime: Runtime) -> Listener | None:
     return listener
 
 
-def asker_for(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
+def fetcher_for(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
     """Return what asks the tier that the fleet shares for snapshots."""
     if runtime.store.blobs is None:
         return None
-    from degrade.runtime.fleet.snapshot_fetcher import asker_of  # noqa: PLC0415 - see the module
+    from degrade.runtime.fleet.snapshot_fetcher import fetcher_of  # noqa: PLC0415 - see the module
 
-    return asker_of(runtime, wait_s)
+    return fetcher_of(runtime, wait_s)
 
 
 def saver_for(
@@ -60,15 +60,15 @@ def saver_for(
     return StatePersistence(saved, runtime, rng)
 
 
-def keep_for_all(runtime: Runtime, courier: IOWorker, capture: Capture) -> None:
-    """Let the courier put a capture into memory, and offer it to the fleet.
+def keep_for_all(runtime: Runtime, io_worker: IOWorker, capture: Capture) -> None:
+    """Let the I/O worker put a capture into memory, and offer it to the fleet.
 
     One that was made before the store's time was known does not have it, and stays here.
     """
-    asker, memory, stamped = runtime.asker, runtime.tier, runtime.orders.known
+    fetcher, memory, stamped = runtime.fetcher, runtime.tier, runtime.orders.known
 
     def keep() -> None:
-        if memory.insert(capture) and stamped and asker is not None:
-            asker.tier.offer(capture)
+        if memory.insert(capture) and stamped and fetcher is not None:
+            fetcher.tier.offer(capture)
 
-    courier.put("insert", keep, dropped=lambda: memory.drop(capture))
+    io_worker.put("insert", keep, dropped=lambda: memory.drop(capture))

@@ -1,8 +1,8 @@
 """The runtime: every flag of this process under one store, one clock and its threads.
 
 calls ──> watches <──tick── ticker                 no I/O
-└──transitions, captures──> courier ──> store, memory tier
-orders <──poll── courier
+└──transitions, captures──> I/O worker ──> store, memory tier
+orders <──poll── I/O worker
 orders <──hints── listener                     of a fleet
 """
 
@@ -31,7 +31,7 @@ from degrade.runtime.background.ticker import Ticker, yield_to_others
 from degrade.runtime.calls.flag import Flag, declared
 from degrade.runtime.internal_errors import InternalErrors
 from degrade.runtime.joining import (
-    asker_for,
+    fetcher_for,
     keep_for_all,
     listener_for,
     member_for,
@@ -101,7 +101,7 @@ class Runtime:
         self.started_wall = self.clock.wall()
         self.orders = CurrentOrders(local)
         self.newsworthy, self.busy = True, False
-        self.troubles = InternalErrors(self.clock)
+        self.internal_errors = InternalErrors(self.clock)
         self.tier = MemoryTier(snapshot_bytes, clock=self.clock)
         self._own_rng = rng is None
         self._rng = random.Random() if rng is None else rng
@@ -109,11 +109,11 @@ class Runtime:
         self._lock = threading.RLock()
         self._watches: dict[str, FlagMonitor] = {}
         self.member = member_for(self, self._rng)
-        self._courier = IOWorker(self)
+        self._io_worker = IOWorker(self)
         self._ticker: Ticker | None = None
         self._listener: Listener | None = None
         self._closed = False
-        self.asker = asker_for(self, snapshot_wait_s)
+        self.fetcher = fetcher_for(self, snapshot_wait_s)
         self._before: Runtime | None = None
         self._inline = InlineTicker(self)
         self.heartbeat = Heartbeat(self)
@@ -179,15 +179,15 @@ class Runtime:
                 if self.threads == "background":
                     self._ticker = Ticker(self)
                     self._ticker.start()
-                    if not self._courier.alive:
-                        self._courier.start()
+                    if not self._io_worker.alive:
+                        self._io_worker.start()
             except RuntimeError:
-                self.troubles.note("no_thread")
+                self.internal_errors.note("no_thread")
                 self.threads = "inline"
                 for watch in self._watches.values():
                     watch.inline = True
-            if self.saver is not None and self._courier.alive:
-                self._courier.began.wait(_BEGIN_WITHIN_S)
+            if self.saver is not None and self._io_worker.alive:
+                self._io_worker.began.wait(_BEGIN_WITHIN_S)
                 self.recall()
             self._listener = listener_for(self)
             atexit.register(self.close)
@@ -218,9 +218,9 @@ class Runtime:
         """Start a background thread again that died; each of the two looks after the other."""
         if self._ticker is None or self._closed or self.threads != "background":
             return
-        for worker in (self._ticker, self._courier, self._listener):
+        for worker in (self._ticker, self._io_worker, self._listener):
             if worker is not None and not worker.alive:
-                self.troubles.note("thread")
+                self.internal_errors.note("thread")
                 worker.start()
 
     def tick_inline(self) -> None:
@@ -251,18 +251,18 @@ class Runtime:
                 yield_to_others()
                 slice_end = (now := clock()) + yield_after_s
         if calls and self.heartbeat.called(now):
-            self._courier.bell.ring()
+            self._io_worker.bell.ring()
         if self.threads == "manual":
-            self._courier.carry()
+            self._io_worker.carry()
         return calls
 
     def _told(self, watch: FlagMonitor, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
             self.newsworthy = True
-            self._courier.tell(draft_of(watch, transition, self.instance))
+            self._io_worker.tell(draft_of(watch, transition, self.instance))
             ended = None if self.member is None else self.member.ended(watch, transition)
             if ended is not None:
-                self._courier.put("fleet", ended)
+                self._io_worker.put("fleet", ended)
             self._stir()
 
     # ------------------------------------------------------------------ orders
@@ -282,10 +282,10 @@ class Runtime:
         limit_s = seconds(timeout, what="timeout")
         self.wake()
         if self.threads == "background":
-            self._courier.heard.wait(limit_s)
+            self._io_worker.heard.wait(limit_s)
         else:  # nobody else would read it
             with self._lock:
-                self._courier.round()
+                self._io_worker.round()
         return self.orders.known
 
     def recall(self) -> None:
@@ -301,9 +301,9 @@ class Runtime:
             watch.settle()
 
     def carry(self) -> None:
-        """Do what the courier has to do, in this thread, unless the runtime has ended."""
+        """Do what the I/O worker has to do, in this thread, unless the runtime has ended."""
         if not self._closed:  # else it would be back after its goodbye
-            self._courier.carry()
+            self._io_worker.carry()
 
     def watched(self) -> list[FlagMonitor]:
         """Return the watches of every flag, as of now."""
@@ -319,11 +319,11 @@ class Runtime:
         self._take(self.store.read(), asked_at)
 
     def hear(self, state: ControlState | None) -> None:
-        """Obey what a hint told at once; None lets the courier read the store now."""
+        """Obey what a hint told at once; None lets the I/O worker read the store now."""
         if self._closed:
             return
         if state is None:
-            self._courier.poll_now()
+            self._io_worker.poll_now()
         else:
             with self._lock:  # or an older state that is just being taken would come after it
                 names = self.orders.take_hinted(state, self.clock.monotonic())
@@ -337,7 +337,7 @@ class Runtime:
                 now = self.clock.monotonic()
                 self.refresh() if state is None else self._take(state, now)
         except StoreError:
-            self.troubles.note("store")
+            self.internal_errors.note("store")
 
     def _take(self, state: ControlState, asked_at: float) -> None:
         with self._lock:
@@ -359,7 +359,7 @@ class Runtime:
                     self._told(watch, self.member.obey(watch, now))
             self.newsworthy = True
             if whole and self.orders.passed(there):
-                self._courier.put("sweep", lambda: self.store.sweep(self.instance))
+                self._io_worker.put("sweep", lambda: self.store.sweep(self.instance))
             self._stir()
 
     # ------------------------------------------------------------------ shown to observers
@@ -387,7 +387,7 @@ class Runtime:
 
     def keep(self, capture: Capture) -> None:
         """Send an encoded result on its way into the memory tier, and to the fleet."""
-        keep_for_all(self, self._courier, capture)
+        keep_for_all(self, self._io_worker, capture)
 
     # ------------------------------------------------------------------ life
 
@@ -400,9 +400,9 @@ class Runtime:
         self.instance = uuid.uuid4().hex[:12]
         self.started_wall = self.clock.wall()
         self._lock, self._inline = threading.RLock(), InlineTicker(self)
-        self._courier = IOWorker(self)
+        self._io_worker = IOWorker(self)
         self.tier.after_fork()
-        self.asker = self.asker and asker_for(self, self.asker.wait_s)
+        self.fetcher = self.fetcher and fetcher_for(self, self.fetcher.wait_s)
         self._ticker = self._listener = None
         self._asleep = self.threads != "manual"
         self.heartbeat.undeclared = self.newsworthy = True
@@ -426,8 +426,8 @@ class Runtime:
             self._listener.stopping = True  # it may wait for the store; nothing waits for it
         if self._ticker is not None:
             self._ticker.stop()
-        if self._courier.alive:
-            self._courier.stop()
+        if self._io_worker.alive:
+            self._io_worker.stop()
         elif started:
             self.heartbeat.goodbye()
 

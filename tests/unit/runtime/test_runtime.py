@@ -160,7 +160,7 @@ def test_inline_work_that_breaks_reaches_no_call(
         for _ in range(100):
             clock.advance(0.1)
             assert feed() == "fresh"
-        assert runtime.troubles.counts["store"] > 5
+        assert runtime.internal_errors.counts["store"] > 5
     assert len(caplog.records) == 1
 
 
@@ -251,8 +251,8 @@ def test_flags_are_declared_once_the_one_that_cannot_be_is_mended(
     feed.message = 5  # type: ignore[assignment] # what a declaration refuses
     pass_time(runtime, clock, 3)
     assert runtime.store.flags() == {}
-    assert runtime.troubles.counts["store"] >= 1
-    assert runtime.troubles.counts["courier"] == 0
+    assert runtime.internal_errors.counts["store"] >= 1
+    assert runtime.internal_errors.counts["courier"] == 0
     feed.message = None
     pass_time(runtime, clock, 30)
     assert list(runtime.store.flags()) == ["feed"]
@@ -288,7 +288,7 @@ def test_a_store_that_breaks_at_the_goodbye_is_no_matter():
 
     with Runtime(Rude()) as runtime:
         degradable("feed")(Sick())()
-    assert runtime.troubles.counts["store"] == 1
+    assert runtime.internal_errors.counts["store"] == 1
 
 
 @pytest.mark.parametrize("threads", ["background", "inline"])

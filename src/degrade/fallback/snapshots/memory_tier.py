@@ -1,7 +1,7 @@
 """The memory tier: snapshots in plain dictionaries that calls read without a lock.
 
     calls    read    Book.entries      one dictionary a rung
-    courier  writes  MemoryTier        cachetools keeps the books: bytes, order of writing
+    worker   writes  MemoryTier        cachetools keeps the books: bytes, order of writing
 
 Two shares of `max_bytes` are counted apart: three quarters for what was written (keys, encoded
 results, and what the books themselves take), one quarter for results that degraded calls have

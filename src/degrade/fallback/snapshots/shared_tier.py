@@ -1,6 +1,6 @@
 """The tier of snapshots that the processes of a fleet share.
 
-    captures, when they are in memory ──offer──> queue ──send──> Blobs      the courier
+    captures, when they are in memory ──offer──> queue ──send──> Blobs      the I/O worker
     a key that memory does not have ──find──> Blobs ──checks──> memory      a worker
 
 The queue keeps the newest snapshot of a key. It is bounded in entries and bytes; beyond them the

@@ -66,7 +66,7 @@ class EventQueue:
     def tell(self, draft: EventDraft) -> None:
         """Add an event that happened now; callable from any thread, never blocks."""
         if len(self._waiting) >= MOST_WAITING:
-            self._runtime.troubles.note("queue_full", tell=False)
+            self._runtime.internal_errors.note("queue_full", tell=False)
         self._waiting.append((draft, self._runtime.clock.monotonic()))
 
     def write(self) -> None:

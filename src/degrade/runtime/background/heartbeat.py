@@ -1,6 +1,6 @@
 """What a process tells a store of itself: that it is there, which flags it has, that it ends.
 
-All of it may block, so the courier does it.
+All of it may block, so the I/O worker does it.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Heartbeat:
         live = runtime.orders.live
         life = None if live is None else live.incarnation
         if life != self._told:
-            if self._told is not None and runtime.asker is not None:
-                runtime.asker.tier.lost()
+            if self._told is not None and runtime.fetcher is not None:
+                runtime.fetcher.tier.lost()
             self._told, self.undeclared = life, True
         runtime.newsworthy = runtime.busy = False
         undeclared, self.undeclared = self.undeclared, False
@@ -87,7 +87,7 @@ class Heartbeat:
                 self._idle = [watch for watch in watches if not flags[watch.flag.name].active]
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; declared later
             self.undeclared = self.undeclared or undeclared
-            runtime.troubles.note("store")
+            runtime.internal_errors.note("store")
 
     def goodbye(self) -> None:
         """Tell a shared store that this process ends."""
@@ -96,4 +96,4 @@ class Heartbeat:
             try:
                 runtime.store.goodbye(runtime.instance)
             except Exception:  # noqa: BLE001 - as in `report`, and the process is ending
-                runtime.troubles.note("store", tell=False)
+                runtime.internal_errors.note("store", tell=False)

@@ -29,7 +29,7 @@ class InlineTicker:
         self._last = 0.0
 
     def tick(self) -> None:
-        """Tick, and do what the courier has to do, at most four times a second."""
+        """Tick, and do what the I/O worker has to do, at most four times a second."""
         runtime = self._runtime
         now = runtime.clock.monotonic()
         if now - self._last < _EVERY_S:
@@ -45,7 +45,7 @@ class InlineTicker:
             with suppress(RuntimeError):  # an interrupt may have come before it was taken
                 self._lock.release()
             if isinstance(error, Exception) and not is_interrupt(error):
-                runtime.troubles.note("tick")  # the call that ticks must not notice
+                runtime.internal_errors.note("tick")  # the call that ticks must not notice
                 return
             runtime.forget_calls()
             raise

@@ -1,4 +1,4 @@
-"""The courier: does everything that can block, so that no call and no tick ever does.
+"""The I/O worker: does everything that can block, so that no call and no tick ever does.
 
     captures ──> memory tier            (queued by calls)
              ──> tier of the fleet      (in batches, at most once a second)
@@ -57,7 +57,7 @@ class IOWorker(Worker):
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        super().__init__("degrade-courier")
+        super().__init__("degrade-io")
         self.bell.ring()  # the first round is at once: who asks next should find the flags declared
         self._runtime = runtime
         self.began = threading.Event()
@@ -83,7 +83,7 @@ class IOWorker(Worker):
         if len(self._queue) >= MOST_QUEUED:
             _, _, give_up = self._queue.popleft()
             give_up()
-            self._runtime.troubles.note("queue_full", tell=False)
+            self._runtime.internal_errors.note("queue_full", tell=False)
         self._queue.append((what, work, dropped))
         self.bell.ring()
 
@@ -107,7 +107,7 @@ class IOWorker(Worker):
             try:
                 work()
             except Exception:  # noqa: BLE001 - stores and disks fail in many ways; counted and told
-                self._runtime.troubles.note(what)
+                self._runtime.internal_errors.note(what)
 
     def carry(self) -> None:
         """Do one round: what is queued, what the store has new, the heartbeat when it is due."""
@@ -116,8 +116,8 @@ class IOWorker(Worker):
         if not self.began.is_set():
             self._begin()
         self.deliver()
-        if runtime.asker is not None and runtime.asker.tier.due():
-            self.put("share", runtime.asker.tier.send)
+        if runtime.fetcher is not None and runtime.fetcher.tier.due():
+            self.put("share", runtime.fetcher.tier.send)
             self.deliver()
         if now >= self._poll_at:
             self._poll_at = now + self._poll_s()
@@ -135,7 +135,7 @@ class IOWorker(Worker):
             try:
                 runtime.member.round()
             except Exception:  # noqa: BLE001 - stores of others fail in ways of their own
-                runtime.troubles.note("store")
+                runtime.internal_errors.note("store")
         if now - self._looked >= LOOK_S:
             self._looked = now
             runtime.revive()
@@ -159,26 +159,26 @@ class IOWorker(Worker):
                 runtime.orders.seen(runtime.clock.monotonic())
             answered = True
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; the file counts
-            runtime.troubles.note("store")
+            runtime.internal_errors.note("store")
         try:
             if runtime.orders.take_local() or runtime.orders.due(runtime.store_now()):
                 runtime.obey()
         except StoreError:
-            runtime.troubles.note("local")
+            runtime.internal_errors.note("local")
         return answered
 
     def _changed(self) -> bool:
         """Ask whether the store has something new; who asks for snapshots hears how that goes."""
-        runtime, asker = self._runtime, self._runtime.asker
-        if asker is None:
+        runtime, fetcher = self._runtime, self._runtime.fetcher
+        if fetcher is None:
             return runtime.store.changed(runtime.orders.live)
         answered = False
-        asker.poll_began()
+        fetcher.poll_began()
         try:
             changed = runtime.store.changed(runtime.orders.live)
             answered = True
         finally:
-            asker.poll_ended(answered=answered)
+            fetcher.poll_ended(answered=answered)
         return changed
 
     def _poll_s(self) -> float:
@@ -208,8 +208,8 @@ class IOWorker(Worker):
         """Do one round, whatever happens in it."""
         try:
             self.carry()
-        except Exception:  # noqa: BLE001 - the courier must not die; what broke is counted and told
-            self._runtime.troubles.note("courier")
+        except Exception:  # noqa: BLE001 - the I/O worker must not die; what broke is counted and told
+            self._runtime.internal_errors.note("io_worker")
 
     def _begin(self) -> None:
         """Read what the last process of this host saved, before the store is asked."""
@@ -231,7 +231,7 @@ class IOWorker(Worker):
         if self._answered and self._backlog.failed:
             self.put("store", self._backlog.retry)
         self.deliver()  # what came while the last round was under way
-        if runtime.asker is not None:
-            self.put("share", runtime.asker.tier.send)
+        if runtime.fetcher is not None:
+            self.put("share", runtime.fetcher.tier.send)
             self.deliver()
         runtime.heartbeat.goodbye()

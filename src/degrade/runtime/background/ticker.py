@@ -45,7 +45,7 @@ IDLE_ROUNDS: Final = 3
 """Rounds without a call before the gates are shut."""
 NAP_S: Final = 5.0
 """The longest sleep: so late may be what a call leaves whose thread was held up for seconds between
-its gate and its record, and so late is it noticed that the courier died."""
+its gate and its record, and so late is it noticed that the I/O worker died."""
 
 
 class Ticker(Worker):
@@ -134,7 +134,7 @@ class Ticker(Worker):
             try:
                 wait_s = self.round(called=called)
             except Exception:  # noqa: BLE001 - the ticker must not die; what broke is counted and told
-                self._runtime.troubles.note("tick")
+                self._runtime.internal_errors.note("tick")
                 wait_s = IDLE_S
 
 

@@ -1,4 +1,4 @@
-"""What is slow the first time, done by the courier under a lock that a fork waits for.
+"""What is slow the first time, done by the I/O worker under a lock that a fork waits for.
 
 A child could never finish an import that a thread of its parent had begun, nor get the lock that
 pydantic holds for the whole process while it builds a model, and would wait for them for good.

@@ -303,7 +303,7 @@ class Flag:
         except Exception as error:  # a bug of ours must not reach the call: it runs
             if is_interrupt(error):
                 raise
-            runtime.troubles.note("admit")
+            runtime.internal_errors.note("admit")
             return RUN
 
     def leave(self, watch: FlagMonitor, route: Route | Permit) -> None:

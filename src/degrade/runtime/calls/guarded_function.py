@@ -401,7 +401,7 @@ class GuardedFunction:
         except Exception as error:  # a store of others, or a bug of ours: the result stands
             if is_interrupt(error):
                 raise
-            runtime.troubles.note("capture")
+            runtime.internal_errors.note("capture")
 
     def _capture_late(
         self, watch: FlagMonitor, key: Key | None, scope: CaptureScope, start: float, result: Any

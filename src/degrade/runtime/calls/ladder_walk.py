@@ -139,11 +139,11 @@ class LadderWalk:
         self, watch: FlagMonitor, rung: BoundSnapshot, call: Call
     ) -> Generator[Step, Result, tuple[Answer | None, BaseException | None]]:
         """Ask the tier that the fleet shares for what memory does not have, for milliseconds."""
-        asker = current().asker
-        question = None if asker is None else asker.ask(rung, call, after_s=watch.off_ended)
-        if asker is None or question is None:
+        fetcher = current().fetcher
+        question = None if fetcher is None else fetcher.ask(rung, call, after_s=watch.off_ended)
+        if fetcher is None or question is None:
             return None, None
-        wait = asker.awaited if self.awaits else asker.wait
+        wait = fetcher.awaited if self.awaits else fetcher.wait
         found, error = yield Step(partial(wait, question), self.awaits, of_rung=True)
         if error is not None or not isinstance(found, Found):
             return None, error

@@ -1,6 +1,6 @@
 """The listener: hears what changes in the fleet, so that nobody need wait for a poll.
 
-It obeys a hint at once, in its own thread, and leaves whatever takes a read to the courier.
+It obeys a hint at once, in its own thread, and leaves whatever takes a read to the I/O worker.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Listener(Worker):
         try:
             self.start()
         except RuntimeError:
-            self._runtime.troubles.note("no_listener")
+            self._runtime.internal_errors.note("no_listener")
 
     def _run(self) -> None:
         while not self.stopping:
             try:
                 self._fleet.listen(self._runtime.hear, lambda: self.stopping)
             except Exception:  # noqa: BLE001 - the listener must not die; what broke is counted and told
-                self._runtime.troubles.note("hints")
+                self._runtime.internal_errors.note("hints")
                 self.bell.wait(_AGAIN_S)

@@ -65,7 +65,7 @@ class Membership:
         fleet: What joins them.
 
     Guarantees:
-        `obey` and `ended` do no I/O; what `ended` returns, `beat` and `round` are for the courier,
+        `obey` and `ended` do no I/O; what `ended` returns, `beat` and `round` are for the I/O worker,
         and raise `StoreError`.
     """
 

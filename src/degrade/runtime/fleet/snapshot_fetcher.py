@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from degrade.runtime.internal_errors import InternalErrors
     from degrade.runtime.runtime import Runtime
 
-__all__ = ("PendingFetch", "SnapshotFetcher", "asker_of")
+__all__ = ("PendingFetch", "SnapshotFetcher", "fetcher_of")
 
 MOST_WORKERS: Final = 2
 MOST_WAITING: Final = 128
@@ -118,7 +118,7 @@ class SnapshotFetcher:
         wait_s: The longest that a call waits, seconds.
         threads: `"background"` asks in workers; `"manual"` in the calling thread, for tests;
             `"inline"` not at all, because there a call would wait for the store itself.
-        troubles: Where errors of the store are counted and told.
+        internal_errors: Where errors of the store are counted and told.
 
     Guarantees:
         Raises nothing into a call. Healthy calls take none of its locks.
@@ -131,14 +131,14 @@ class SnapshotFetcher:
         monotonic: Callable[[], float],
         wait_s: float,
         threads: str,
-        troubles: InternalErrors,
+        internal_errors: InternalErrors,
     ) -> None:
         self.tier = tier
         self.wait_s = wait_s
         self.asking = threads != "inline"
         self._at_once = threads == "manual"
         self._monotonic = monotonic
-        self._troubles = troubles
+        self._internal_errors = internal_errors
         self._lock = threading.Lock()
         self._open: dict[Place, PendingFetch] = {}
         self._questions: queue.SimpleQueue[PendingFetch] = queue.SimpleQueue()
@@ -219,11 +219,11 @@ class SnapshotFetcher:
     # ------------------------------------------------------------------ what the poll knows
 
     def poll_began(self) -> None:
-        """Note that the courier waits for the store, too: how long that takes counts here."""
+        """Note that the I/O worker waits for the store, too: how long that takes counts here."""
         self._polled_since = self._monotonic()
 
     def poll_ended(self, *, answered: bool) -> None:
-        """Note what came of it: no call waits for a store that does not answer the courier."""
+        """Note what came of it: no call waits for a store that does not answer the I/O worker."""
         self._polled_since = None
         if answered and self._poll_answered:
             return
@@ -281,11 +281,11 @@ class SnapshotFetcher:
         if self._workers >= min(MOST_WORKERS, len(self._open)):
             return True
         try:
-            threading.Thread(target=self._work, name="degrade-asker", daemon=True).start()
+            threading.Thread(target=self._work, name="degrade-fetch", daemon=True).start()
         except RuntimeError:  # no thread can be started: nobody asks
             if self._workers == 0:
                 self.asking = False
-                self._troubles.note("no_thread")
+                self._internal_errors.note("no_thread")
                 return False
         else:
             self._workers += 1
@@ -301,7 +301,7 @@ class SnapshotFetcher:
                         self._workers -= 1
                         return
             except BaseException:  # noqa: BLE001 - a validator of the user that exits ends no worker
-                self._troubles.note("shared_snapshot")
+                self._internal_errors.note("shared_snapshot")
 
     def _answer(self, question: PendingFetch) -> None:
         how, found = Sharing.LATE, None
@@ -318,7 +318,7 @@ class SnapshotFetcher:
         except Exception:  # noqa: BLE001 - stores of others fail in ways of their own; counted and told
             with self._lock:
                 self._patience.failed(self._monotonic())
-            self._troubles.note("shared_snapshot")
+            self._internal_errors.note("shared_snapshot")
         finally:
             now = self._monotonic()
             with self._lock:
@@ -336,8 +336,8 @@ class SnapshotFetcher:
             del self._not_before[next(iter(self._not_before))]
 
 
-def asker_of(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
-    """Return an asker for a runtime, None when its store has no tier that a fleet can share."""
+def fetcher_of(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
+    """Return an fetcher for a runtime, None when its store has no tier that a fleet can share."""
     blobs, monotonic, orders = runtime.store.blobs, runtime.clock.monotonic, runtime.orders
     if blobs is None:
         return None
@@ -351,7 +351,7 @@ def asker_of(runtime: Runtime, wait_s: float) -> SnapshotFetcher | None:
         monotonic=monotonic,
         wait_s=wait_s,
         threads=runtime.threads,
-        troubles=runtime.troubles,
+        internal_errors=runtime.internal_errors,
     )
 
 

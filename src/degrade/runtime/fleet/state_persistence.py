@@ -1,6 +1,6 @@
 """What outlives a process: its state goes to a file of this host, and the next one begins with it.
 
-    courier ──every few seconds, if something changed──> file
+    I/O worker ──every few seconds, if something changed──> file
     file ──before the first poll──> orders, machines
 
 Only a state that was read live is saved. The store's truth replaces what came from the file.
@@ -51,12 +51,12 @@ class StatePersistence:
         self._heard_at = self._looked_at = float("-inf")
 
     def read(self) -> None:
-        """Read the file for `recall`; may block, so the courier does it."""
+        """Read the file for `recall`; may block, so the I/O worker does it."""
         try:
             self._file.tidy()
             self._found = self._file.read()
         except Exception:  # noqa: BLE001 - disks fail in many ways; a process begins without its file
-            self._runtime.troubles.note("state_file")
+            self._runtime.internal_errors.note("state_file")
 
     def recall(self, watches: Iterable[FlagMonitor]) -> bool:
         """Begin with what was read, unless the store was read since; return whether it is so."""
@@ -101,7 +101,7 @@ class StatePersistence:
         return True
 
     def save(self, watches: Iterable[FlagMonitor], *, at_end: bool = False) -> None:
-        """Write the file when it is time and something changed; may block, for the courier.
+        """Write the file when it is time and something changed; may block, for the I/O worker.
 
         Args:
             watches: Every flag of this process.
@@ -128,7 +128,7 @@ class StatePersistence:
         try:
             self._file.write(saved, watched={watch.flag.name for watch in watches})
         except Exception:  # noqa: BLE001 - disks fail in many ways, and the process goes on without it
-            runtime.troubles.note("state_file")
+            runtime.internal_errors.note("state_file")
         else:
             self._mark, self._heard_at = mark, now - silent_s
 

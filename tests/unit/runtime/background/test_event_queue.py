@@ -138,7 +138,7 @@ def test_a_store_that_answers_but_cannot_be_written_is_tried_less_and_less_often
     store.deaf = False
     pass_time(runtime, clock, 31)
     assert tripped(store) == ["feed"]
-    assert not runtime._courier._backlog.failed
+    assert not runtime._io_worker._backlog.failed
 
 
 def test_an_append_whose_answer_was_lost_is_not_written_twice(
@@ -195,7 +195,7 @@ def test_the_oldest_of_too_many_are_dropped_and_counted(
         waiting.tell(draft(str(number)))
     waiting.write()
     assert causes(store) == ["2", "3", "4"]
-    assert runtime.troubles.counts["queue_full"] == 2
+    assert runtime.internal_errors.counts["queue_full"] == 2
 
 
 def test_a_long_backlog_is_written_in_parts_and_goes_on_where_it_broke(
@@ -216,7 +216,7 @@ def test_what_the_last_append_left_is_written_at_the_end(store: Weak, clock: Man
         store.deaf = True
         trip(runtime, clock, "feed")
         store.deaf = False
-        courier = runtime._courier
+        courier = runtime._io_worker
         courier.start()
         courier.stop()
         assert tripped(store) == ["feed"]

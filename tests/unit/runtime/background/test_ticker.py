@@ -40,7 +40,7 @@ class ByHand:
         self.runtime = runtime
         self.clock = clock
         self.ticker = runtime._ticker = HandTicker(runtime)
-        runtime._courier = HandCourier(runtime)
+        runtime._io_worker = HandCourier(runtime)
         runtime.rest(asleep=False)
         self.waited_s = BUSY_S
         self.called = False
@@ -199,7 +199,7 @@ def test_answers_of_a_flag_that_is_held_degraded_are_counted_however_it_sleeps(
 ):
     feed = degradable("feed", fallback=[snapshot(max_age="1h", copy=False), default(0)])(lambda: 1)
     feed()
-    hand.runtime._courier.deliver()
+    hand.runtime._io_worker.deliver()
     Control(hand.runtime.store, actor="ana", clock=clock).hold(
         "feed", "degraded", for_=None, reason="drill"
     )

@@ -276,7 +276,7 @@ def test_asking_whether_it_is_degraded_wakes_the_runtime(clock: ManualClock):
         feed = Flag("feed")
         assert not feed.degraded
         assert runtime._ticker is not None
-        assert runtime._courier.alive
+        assert runtime._io_worker.alive
 
 
 def test_a_block_on_a_flag_with_a_ladder_is_refused(runtime: Runtime):

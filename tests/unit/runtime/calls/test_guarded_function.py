@@ -859,7 +859,7 @@ def test_a_bug_of_ours_in_admitting_lets_the_call_run(
     watch.gate.shut = True
     watch.resolved = None  # what no code of ours should ever do
     assert run(guarded) == 5
-    assert runtime.troubles.counts["admit"] == 1
+    assert runtime.internal_errors.counts["admit"] == 1
 
 
 @pytest.mark.parametrize("way", ["slow", "fast"])

@@ -281,7 +281,7 @@ def test_a_store_that_fails_is_left_alone_for_longer_each_time(fleet: Fleet):
     assert fn("u1") == ["for u1"]
     assert fn("u2") == ["for u2"]
     assert fleet.shared(fleet.other) == {"failed": 2, "unasked": 2, "hit": 2}
-    assert fleet.other.troubles.counts["shared_snapshot"] == 2
+    assert fleet.other.internal_errors.counts["shared_snapshot"] == 2
 
 
 def test_the_pause_has_an_end(fleet: Fleet):
@@ -320,7 +320,7 @@ def test_sending_takes_its_time_and_is_not_lost_with_an_error(fleet: Fleet):
     fleet.shelf.sick = True
     fn("u1")
     fleet.one.tick()
-    assert fleet.one.troubles.counts["share"] == 1
+    assert fleet.one.internal_errors.counts["share"] == 1
     fleet.shelf.sick = False
     fleet.one.tick()
     assert fleet.shelf.bodies == {}
@@ -339,7 +339,7 @@ def test_a_store_that_cannot_tell_the_time_loses_no_result(
     fleet.here(fleet.one)
     monkeypatch.setattr(fleet.store, "now", broken)
     assert fn("u1") == ["for u1"]
-    assert fleet.one.troubles.counts["capture"] == 1
+    assert fleet.one.internal_errors.counts["capture"] == 1
 
 
 def test_functions_whose_names_mean_nothing_elsewhere_are_not_shared(fleet: Fleet):

@@ -398,7 +398,7 @@ def test_a_disk_that_fails_is_a_trouble_and_tried_again(host: Host, tmp_path: Pa
     runtime = host.process(saved=saved)
     host.live(SAVE_S * 3)
     assert host.feed() == "fresh"
-    assert runtime.troubles.counts["state_file"] >= 3
+    assert runtime.internal_errors.counts["state_file"] >= 3
     (tmp_path / "file").unlink()
     host.live(SAVE_S)
     assert saved.read() is not None

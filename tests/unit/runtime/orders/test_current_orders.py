@@ -476,7 +476,7 @@ def test_troubles_of_the_store_are_told_once_a_minute(
         store.failing = StoreError("gone")
         pass_time(runtime, clock, 600, every_s=1)
         assert 10 <= len(caplog.records) <= 33, "one line a minute and kind of work"
-        assert runtime.troubles.counts["store"] > 100
+        assert runtime.internal_errors.counts["store"] > 100
 
 
 # ------------------------------------------------------------------ this host's file
@@ -554,7 +554,7 @@ def test_a_damaged_local_file_keeps_what_was_known(clock: ManualClock, local: Lo
         local.path.write_text("{ torn")
         pass_time(runtime, clock, 5)
         assert modes(runtime) == {"feed": "off"}
-        assert runtime.troubles.counts["local"] > 0
+        assert runtime.internal_errors.counts["local"] > 0
         assert watch_of(runtime, "feed").held_here
 
 

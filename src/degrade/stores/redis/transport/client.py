@@ -268,7 +268,7 @@ class RedisTransport:
         self._looked_at, self._looking = now, True
         try:
             threading.Thread(
-                target=self._look, args=(used,), name="degrade-dial", daemon=True
+                target=self._look, args=(used,), name="degrade-connect", daemon=True
             ).start()
         except RuntimeError:  # out of threads, or the interpreter ends: the next time, then
             self._looking = False

@@ -1,7 +1,7 @@
 """A link whose library is loaded with its first use, by the thread that uses it.
 
 Loading redis takes longer than everything else that a process does to start. So who configures a
-store, and makes the first guarded call, does not wait for it: the courier does.
+store, and makes the first guarded call, does not wait for it: the I/O worker does.
 """
 
 from __future__ import annotations

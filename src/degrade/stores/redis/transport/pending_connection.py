@@ -30,7 +30,7 @@ class PendingConnection:
         self._error: Exception | None = None
         self._abandoned = False
         try:
-            threading.Thread(target=self._run, name="degrade-dial", daemon=True).start()
+            threading.Thread(target=self._run, name="degrade-connect", daemon=True).start()
         except RuntimeError:  # out of threads, or the interpreter ends: better slow than not at all
             self._run()
 
