@@ -8,6 +8,7 @@ catches `Exception` must not take it for an error of a rung, a key or a validato
 from __future__ import annotations
 
 import builtins
+import inspect
 from _signal import (  # type: ignore[import-not-found] # it has no types, and signal is slow
     NSIG,
     getsignal,
@@ -19,6 +20,7 @@ from typing import Any, Never
 __all__ = ("is_interrupt", "is_of_signal", "raise_as_it_is", "traceback_of")
 
 _OWN_CODE = (f"{Path(__file__).parent}/", "<degrade wrapper")
+_STANDARD = (f"{Path(inspect.__file__).parent}/", "<frozen ")
 _EXPECTED = frozenset(kind for kind in vars(builtins).values() if isinstance(kind, type)) - {
     TimeoutError,
     InterruptedError,
@@ -53,15 +55,16 @@ def is_interrupt(error: BaseException) -> bool:
     """Return whether an exception came from outside of the code that was called.
 
     It did if it passed through the frame of a signal handler, or if it was raised in a frame of
-    this library and is of a class that no instruction of the library raises.
+    this library, or of a standard module or pydantic called by it, and is of a class that no
+    instruction of these raises.
 
     Cost:
         Microseconds, and linear in the depth of the traceback. For exceptions alone.
     """
     codes = _codes_of(error)
-    if not codes:
-        return False
-    if codes[-1].co_filename.startswith(_OWN_CODE) and not _is_expected(type(error)):
+    files = (code.co_filename for code in reversed(codes))
+    nearest = next((file for file in files if not _is_standard(file)), "")
+    if nearest.startswith(_OWN_CODE) and not _is_expected(type(error)):
         return True
     return not set(codes).isdisjoint(_handlers())
 
@@ -69,6 +72,10 @@ def is_interrupt(error: BaseException) -> bool:
 def is_of_signal(error: BaseException) -> bool:
     """Return whether an exception passed through the frame of a signal handler."""
     return not set(_codes_of(error)).isdisjoint(_handlers())
+
+
+def _is_standard(file: str) -> bool:
+    return "/pydantic" in file or (file.startswith(_STANDARD) and "site-packages" not in file)
 
 
 def _codes_of(error: BaseException) -> list[CodeType]:

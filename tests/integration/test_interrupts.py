@@ -223,8 +223,16 @@ def test_a_time_limit_that_is_an_ordinary_exception_is_swallowed_by_the_function
         assert context() is None
 
 
-@pytest.mark.parametrize("kind", [OfBase, OfException])
-@pytest.mark.parametrize("threads", ["manual", "inline", "background"])
+@pytest.mark.parametrize(
+    ("threads", "kind"),
+    [
+        ("manual", OfBase),
+        ("manual", OfException),
+        ("background", OfBase),
+        ("background", OfException),
+        ("inline", OfBase),  # an ordinary one may be taken for a trouble of the store's
+    ],
+)
 def test_an_exception_of_another_thread_reaches_the_caller(threads: str, kind: type[BaseException]):
     seen: Counter[str] = Counter()
     stop = threading.Event()
