@@ -53,9 +53,10 @@ until(lambda: current().orders.known)
 """
 
 CAPTURES = """
+from degrade.fallback.snapshots.capture_budget import Account
 for name in names:
     feed(name), mixed(name)
-    current().tier.budget.spent(0.0, -1.0)
+    current().tier.budget.spent(0.0, -1.0, Account())
 until(lambda: all(figures(flag).sharing.get("sent", 0) == len(names) for flag in ("feed", "mixed")))
 """
 

@@ -135,6 +135,7 @@ def test_a_frozen_store_costs_one_short_wait_and_piles_up_no_threads(shelf: Shel
         until(lambda: cold.fn("u9") == ["nothing"] and bool(shelf.asked))  # asked again, later
 
 
+@pytest.mark.slow
 def test_after_a_wait_in_vain_no_call_waits_until_the_store_has_answered(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,14 +2,12 @@
 
     look    two hashes in one read; what was known before tells whether they may be believed
     settle  adopt what was written by hand, begin a life, or restore one that was lost
-    write   decide in Python, then one script: only if nothing moved meanwhile, and it is not
-            late, write, raise the epoch, append the events and publish the hint; else again
+    write   decide in Python, then write by one script, unless something moved or it is late
 
-When nothing can be written, what is known, and what was written by hand, is in force all the
-same.
+When nothing can be written, what is known and what was written by hand stay in force.
 
-Invariants: what is known was read live; it is replaced only by what was read later; a store
-that shows less than what is known never takes its place.
+Invariants: what is known was read live, and is replaced only by what was read later. A store that
+shows less than what is known never takes its place.
 """
 
 from __future__ import annotations
@@ -98,9 +96,7 @@ class StateRepository:
         self._back_at: float | None = None
         self._ahead_s: float | None = None
         self._told: set[tuple[str, str]] = set()
-        self._logged = (
-            LogHead()
-        )  # where the stream was found to end, when it was ahead of `control`
+        self._logged = LogHead()  # where the stream was found to end, when ahead of `control`
         follow_forks(self)
 
     # ------------------------------------------------------------------ time
@@ -300,11 +296,10 @@ class StateRepository:
         trail = known.life.trail if known else ()
         standing = judged(before, found.life, trail=trail)
         now, first = self._clock.monotonic(), self._back_at
-        self._back_at = (
-            (now if first is None else first) if standing is StoreAssessment.BACK else None
-        )
+        is_back = standing is StoreAssessment.BACK
+        self._back_at = (now if first is None else first) if is_back else None
         sure = first is not None and (to_write or now - first >= _APART_S)
-        return StoreAssessment.RESTORE if standing is StoreAssessment.BACK and sure else standing
+        return StoreAssessment.RESTORE if is_back and sure else standing
 
     def _learn(self, found: StateView, asked_at: float) -> ControlState:
         """Take what was read, unless what is known was read later."""
