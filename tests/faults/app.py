@@ -29,7 +29,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from tests.faults.recording import CallRecorder, watch
+from tests.faults.recording import Recorder, watch
 
 BEGUN = time.monotonic()
 LAG_EVERY_S = 0.005
@@ -82,7 +82,7 @@ class Load:
     """Threads, or tasks of one loop, that call at a fixed rate whatever the calls take."""
 
     def __init__(
-        self, recorder: CallRecorder, dependency: Dependency, guarded: Functions, *, rate: float
+        self, recorder: Recorder, dependency: Dependency, guarded: Functions, *, rate: float
     ) -> None:
         self._recorder = recorder
         self._dependency = dependency
@@ -231,7 +231,7 @@ def _own(fn: Callable[[], Any]) -> Callable[[], Any]:
     return work
 
 
-def state(recorder: CallRecorder) -> dict[str, Any]:
+def state(recorder: Recorder) -> dict[str, Any]:
     """Return how every flag stands here and now."""
     from degrade.runtime import current
 
@@ -256,7 +256,7 @@ def state(recorder: CallRecorder) -> dict[str, Any]:
     }
 
 
-def answer(recorder: CallRecorder, order: dict[str, Any]) -> dict[str, Any]:
+def answer(recorder: Recorder, order: dict[str, Any]) -> dict[str, Any]:
     """Do what is to be done with the records, and say what there is to say."""
     match order["do"]:
         case "mark":
@@ -273,7 +273,7 @@ def answer(recorder: CallRecorder, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(options: dict[str, Any]) -> None:
-    recorder, dependency, time_of_day = CallRecorder(), Dependency(options["takes_s"]), TimeOfDay()
+    recorder, dependency, time_of_day = Recorder(), Dependency(options["takes_s"]), TimeOfDay()
     if options.get("movable"):
         time.time = time_of_day  # before the library is loaded, which keeps it
     logging.getLogger().addHandler(recorder.log)
